@@ -106,16 +106,16 @@ class Process(ABC):
         """Send bytes to its stdin; InfraError where it reads no more."""
 
     @abstractmethod
-    async def read(self, max_bytes: int = 64 * KiB, *, timeout: float | None = None) -> bytes:
-        """What it has written since, at least one byte; b"" at its end. TimeoutError after `timeout` seconds."""
+    async def read(self, max_bytes: int = 64 * KiB, *, within: float | None = None) -> bytes:
+        """What it has written since, at least one byte; b"" at its end. TimeoutError after `within` seconds."""
 
     @abstractmethod
     async def close_stdin(self) -> None:
         """Let it read an end of file."""
 
     @abstractmethod
-    async def wait(self, *, timeout: float | None = None) -> ExecResult:
-        """Its end; what was not read is in `stdout`. TimeoutError after `timeout` seconds, which does not end it."""
+    async def wait(self, *, within: float | None = None) -> ExecResult:
+        """Its end; what was not read is in `stdout`. TimeoutError after `within` seconds, which does not end it."""
 
     @abstractmethod
     async def kill(self) -> None:
@@ -140,7 +140,7 @@ class Sandbox(ABC):
         env: Mapping[str, str] | None = None,
         limits: ExecLimits | None = None,
     ) -> ExecResult:
-        """Run a program to its end. Never raises for what the program does, nor where there is no such program (127)."""
+        """Run a program to its end. Never raises for what the program does; code 127 where there is no such program."""
 
     async def python(
         self,
@@ -218,7 +218,7 @@ class Capabilities:
 
 
 class Backend(ABC):
-    """A way to run untrusted code on this machine or elsewhere; the entry point group `envkit.sandbox` names classes."""
+    """A way to run untrusted code, here or elsewhere; the entry point group `envkit.sandbox` names such classes."""
 
     name: str
 
