@@ -22,7 +22,7 @@ KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
 
 
 class ExecLimits(BaseModel):
-    """What one execution may use; all finite. A backend enforces them all, or says in `Capabilities` which it cannot."""
+    """What one execution may use; all finite. A backend enforces all, or says in `Capabilities` which it cannot."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
