@@ -1,0 +1,164 @@
+"""Function tasks: the candidate's functions are called in a box, and what they return is compared outside.
+
+The expected values never enter the box, so nothing that the candidate can read, patch or forge there helps it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from envkit.errors import InfraError, UsageError
+from envkit.sandbox.base import ExecLimits, ExecResult, MiB
+from envkit.verify.code.channel import frames, new_nonce
+from envkit.verify.code.compare import Compare, exact
+from envkit.verify.code.extract import Program, as_program
+from envkit.verify.code.programs import program
+from envkit.verify.code.programs.codec import pack, to_text, unpack
+from envkit.verify.code.verdict import NO_PROGRAM, CaseVerdict, Fresh, Verdict, conclude, ending, printable
+
+RESULTS = 16 * MiB
+"""What the results of one run may take on the channel, at least; a single one is capped by the codec."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call of the candidate's function and what it should return: `function` is "name", "module.name" or
+    "Class().name"."""
+
+    function: str
+    args: Sequence[Any] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    expected: Any = None
+
+
+async def judge_calls(
+    fresh: Fresh,
+    source: Program | str | None,
+    calls: Sequence[Call],
+    *,
+    limits: ExecLimits | None = None,
+    compare: Compare = exact,
+    stop_early: bool = True,
+) -> Verdict:
+    """The verdict on a Python program whose functions are called, each with arguments of its own making.
+
+    `limits` hold for one run, which makes all the calls. Where a run ends before its last call, as by a hang, that call
+    has failed; without `stop_early` another run makes those that are left. InfraError where Python cannot be run.
+    """
+    if not calls:
+        raise UsageError("There is nothing to judge: judge_calls was given no calls.")
+    if source is None:
+        return NO_PROGRAM
+    judged = as_program(source, "python")
+    requests = [_request(index, call) for index, call in enumerate(calls)]
+    cases: list[CaseVerdict] = []
+    while True:
+        run = await _run(fresh, judged.source, requests[len(cases) :], limits)
+        if run.unusable is not None:
+            return conclude(judged, cases, len(calls), interpreter=run.interpreter, reason=run.unusable)
+        answered = True
+        while answered and len(cases) < len(calls) and not (stop_early and cases and not cases[-1].passed):
+            index = len(cases)
+            reply = next((message for message in run.messages if message.get("id") == index), None)
+            cases.append(_judge(calls[index], reply, run.result, compare))
+            answered = reply is not None
+        if len(cases) == len(calls) or (stop_early and not cases[-1].passed):
+            return conclude(judged, cases, len(calls), interpreter=run.interpreter)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What came of one run: why the program cannot be used, or the messages of its calls, in their order."""
+
+    interpreter: str | None
+    result: ExecResult
+    messages: Iterator[dict[str, Any]]
+    unusable: str | None = None
+
+
+async def _run(fresh: Fresh, source: str, requests: Sequence[str], limits: ExecLimits | None) -> _Run:
+    nonce = new_nonce()
+    stdin = "".join(f"{line}\n" for line in (to_text(nonce), to_text(source), *requests)).encode("ascii")
+    async with fresh() as box:
+        within = limits or box.spec.limits
+        room = within.model_copy(update={"output": max(within.output, RESULTS)})
+        result = await box.python(program("codec.py", "channel.py", "candidate.py"), stdin=stdin, limits=room)
+    messages = frames(result.stdout, nonce)
+    nothing: dict[str, Any] = {}
+    match next(messages, nothing), next(messages, nothing):
+        case {"ready": str(version)}, {"loaded": True}:
+            return _Run(printable(version, 80), result, messages)
+        case {"ready": str(version)}, {"unloadable": raised}:
+            return _Run(printable(version, 80), result, messages, described(raised))
+        case {"ready": str(version)}, _ if source:
+            return _Run(printable(version, 80), result, messages, f"the program {_end(result)} while it was loaded")
+        case _:
+            pass
+    if not source:
+        raise InfraError(
+            f"Not even an empty Python program can be run in the box: it {ending(result)}. Is `python3` in its image?"
+        )
+    await _run(fresh, "", (), limits)  # the control: raises where the box is at fault and not the program
+    return _Run(None, result, messages, f"the program {_end(result)}, and what was said before is gone")
+
+
+def _request(index: int, call: Call) -> str:
+    if not re.fullmatch(r"[^\W\d]\w*(\(\))?(\.[^\W\d]\w*(\(\))?)*", call.function):
+        raise UsageError(f"{call.function!r} is no function to call. Write 'name', 'module.name' or 'Class().name'.")
+    args, kwargs = pack(list(call.args)), pack(dict(call.kwargs))
+    text = to_text({"id": index, "function": call.function, "args": args, "kwargs": kwargs, "mutations": False})
+    if '{"o":' in text:  # in a string the quotes would be escaped
+        raise UsageError(
+            f"The arguments of call {index} of {call.function} hold what cannot be sent to a box. "
+            "Use None, bool, int, float, complex, str, bytes, range, list, tuple, set, frozenset and dict."
+        )
+    return text
+
+
+def _judge(call: Call, reply: dict[str, Any] | None, result: ExecResult, compare: Compare) -> CaseVerdict:
+    expected, memory = shown(call.expected), result.peak_memory
+    if reply is None:
+        how = f"the program {_end(result)} before it returned"
+        return CaseVerdict(False, expected, None, how, result.wall, memory)
+    said = reply.get("wall")
+    wall = min(max(said, 0.0), result.wall) if isinstance(said, float) else 0.0
+    if "value" not in reply:
+        return CaseVerdict(False, expected, None, described(reply.get("raised")), wall, memory)
+    try:
+        got = unpack(reply["value"])
+    except (ValueError, RecursionError, OverflowError):
+        return CaseVerdict(False, expected, None, "the result cannot be read", wall, memory)
+    passed = compare(call.expected, got)
+    reason = "equal" if passed else f"different: expected {shown(call.expected)}, got {shown(got)}"
+    return CaseVerdict(passed, expected, shown(got), reason, wall, memory)
+
+
+def _end(result: ExecResult) -> str:
+    return "ended by itself" if result.ok else ending(result)
+
+
+def shown(value: object) -> str:
+    """A plain value for people, at no great cost however large it is."""
+    match value:
+        case str() | bytes() | bytearray():
+            return printable(repr(value[:400]))
+        case int() if value.bit_length() > 4096:
+            return f"an integer of {value.bit_length()} bits"
+        case _:
+            try:
+                return printable(repr(value))
+            except ValueError:  # an integer too long to be written out, somewhere in it
+                return f"a {type(value).__name__} with large integers"
+
+
+def described(raised: Any) -> str:
+    """An error that the candidate's interpreter told of, in one printable line."""
+    match raised:
+        case {"names": [str(name), *_], "words": str(words), "line": int(line)}:
+            where = f"line {line}: " if line else ""
+            return printable(f"{where}{name}: {words}" if words else f"{where}{name}")
+        case _:
+            return "an error that cannot be read"

@@ -1,0 +1,167 @@
+"""Values as JSON trees by exact type, both ways: used on the host and, as text, in the boxes.
+
+    None, bool, int, finite float, str, list   as JSON has them; a float never looks like an int
+    {"i": hex} large int   {"f": "nan" | "inf" | "-inf"}   {"c": [re, im]} complex   {"b": hex} bytes
+    {"a": hex} bytearray   {"t": [...]} tuple   {"s": [...]} set   {"z": [...]} frozenset   {"d": [[k, v], ...]} dict
+    {"r": [start, stop, step]} range   {"o": text} an object that is none of these, or is too large: equal to nothing
+
+A subclass is an object like any other. Nothing is pickled or evaluated, and no tree is deeper or larger than the caps.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+DEPTH = 100
+NODES = 250000
+TEXT = 4 << 20
+"""Levels, values and characters of one tree; they bound what the host holds while it reads one."""
+COLLISIONS = 32
+"""Elements of one set with the same hash: more are made to make the reader slow."""
+
+
+class Opaque:
+    """Stands for an object that cannot cross; `name` says what it was. It equals nothing but itself."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return "<" + self.name + ">"
+
+
+class _TooLarge(Exception):
+    pass
+
+
+def kind_of(value: object) -> Any:
+    """The exact type, which nothing that is known of the value narrows."""
+    return type(value)
+
+
+def pack(value: Any) -> Any:
+    """The tree of a value; where it is too deep or too large, the tree of an object."""
+    try:
+        return _pack(value, 0, [NODES, TEXT])
+    except (_TooLarge, RecursionError, MemoryError):
+        return {"o": type(value).__name__ + ", too large or too deep"}
+
+
+def _pack(value: Any, depth: int, left: list[int]) -> Any:
+    kind = kind_of(value)
+    left[0] -= 1
+    if left[0] < 0 or depth > DEPTH:
+        raise _TooLarge
+    if value is None or kind is bool:
+        return value
+    if kind is int:
+        if -(2**53) <= value <= 2**53:
+            return value
+        _spend(left, value.bit_length() // 4)
+        return {"i": hex(value)}
+    if kind is float:
+        return value if value - value == 0 else {"f": repr(value)}
+    if kind is str:
+        _spend(left, len(value))
+        return value
+    if kind is list:
+        return [_pack(item, depth + 1, left) for item in value]
+    if kind is dict:
+        return {"d": [[_pack(k, depth + 1, left), _pack(v, depth + 1, left)] for k, v in value.items()]}
+    tag = {tuple: "t", set: "s", frozenset: "z"}.get(kind)
+    if tag is not None:
+        return {tag: [_pack(item, depth + 1, left) for item in value]}
+    if kind is bytes or kind is bytearray:
+        _spend(left, 2 * len(value))
+        return {"b" if kind is bytes else "a": value.hex()}
+    if kind is complex:
+        return {"c": [_pack(value.real, depth + 1, left), _pack(value.imag, depth + 1, left)]}
+    if kind is range:
+        return {"r": [_pack(part, depth + 1, left) for part in (value.start, value.stop, value.step)]}
+    return {"o": str(kind.__name__)[:100]}
+
+
+def _spend(left: list[int], characters: int) -> None:
+    left[1] -= characters
+    if left[1] < 0:
+        raise _TooLarge
+
+
+def unpack(tree: Any) -> Any:
+    """The value of a tree, built of plain types alone. ValueError for anything that `pack` does not make."""
+    return _unpack(tree, 0)
+
+
+def _unpack(tree: Any, depth: int) -> Any:
+    kind = kind_of(tree)
+    if tree is None or kind is bool or kind is int or kind is str:
+        return tree
+    if depth > DEPTH:
+        raise ValueError("too deep")
+    if kind is float and tree - tree == 0:
+        return tree
+    if kind is list:
+        return [_unpack(item, depth + 1) for item in tree]
+    if kind is not dict or len(tree) != 1:
+        raise ValueError("no value")
+    tag, inner = next(iter(tree.items()))
+    if kind_of(inner) is str:
+        return _from_text(tag, inner)
+    if kind_of(inner) is not list:
+        raise ValueError("no value")
+    if tag == "d":
+        return _dict(inner, depth)
+    items = [_unpack(item, depth + 1) for item in inner]
+    if tag == "t":
+        return tuple(items)
+    if tag == "s":
+        return set(_distinct(items))
+    if tag == "z":
+        return frozenset(_distinct(items))
+    if tag == "c" and len(items) == 2 and all(kind_of(item) is float for item in items):
+        return complex(*items)
+    if tag == "r" and len(items) == 3 and all(kind_of(item) is int for item in items):
+        return range(*items)
+    raise ValueError("no value")
+
+
+def _from_text(tag: str, text: str) -> Any:
+    if tag == "o":
+        return Opaque(text[:200])
+    if tag == "f" and text in ("nan", "inf", "-inf"):
+        return float(text)
+    if tag == "i":
+        value = int(text, 16)
+        if hex(value) == text:
+            return value
+    if tag == "b":
+        return bytes.fromhex(text)
+    if tag == "a":
+        return bytearray.fromhex(text)
+    raise ValueError("no value")
+
+
+def _dict(pairs: list[Any], depth: int) -> dict[Any, Any]:
+    if not all(kind_of(pair) is list and len(pair) == 2 for pair in pairs):
+        raise ValueError("no value")
+    keys = _distinct([_unpack(pair[0], depth + 1) for pair in pairs])
+    return dict(zip(keys, [_unpack(pair[1], depth + 1) for pair in pairs]))  # noqa: B905 - not in old interpreters
+
+
+def _distinct(items: list[Any]) -> list[Any]:
+    """The elements of a set or keys of a dict, which must be hashable, and not chosen so as to collide."""
+    try:
+        hashes = sorted(map(hash, items))
+    except TypeError:
+        raise ValueError("an element cannot be hashed") from None
+    if any(hashes[i] == hashes[i - COLLISIONS] for i in range(COLLISIONS, len(hashes))):
+        raise ValueError("too many elements of one hash")
+    if len(set(items)) != len(items):
+        raise ValueError("an element is there twice")
+    return items
+
+
+def to_text(message: Any) -> str:
+    """One line of ASCII."""
+    return json.dumps(message, allow_nan=False, separators=(",", ":"))

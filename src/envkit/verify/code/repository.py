@@ -1,0 +1,143 @@
+"""Tests that pytest runs over a candidate's files, in a fresh box that has nothing else of the candidate's.
+
+The tests import the candidate's code into their own process, so this judge is as good as pytest's own word: what ends
+early, leaves tests out, skips them or brings configuration fails, but a program written to patch pytest itself may
+forge a report. Where a task can be judged by `judge_calls` or `judge_asserts`, those cannot be fooled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from itertools import islice
+from pathlib import PurePosixPath
+from typing import Any
+
+from envkit.errors import InfraError, UsageError
+from envkit.sandbox.base import ExecLimits, ExecResult, Sandbox, relative_to_workdir
+from envkit.verify.code.channel import frames, new_nonce
+from envkit.verify.code.programs import program
+from envkit.verify.code.programs.codec import to_text
+from envkit.verify.code.verdict import CaseVerdict, Fresh, Verdict, ending, printable
+
+CONFIGURES = frozenset(
+    {
+        "conftest.py",
+        "pytest.py",
+        "pytest.ini",
+        ".pytest.ini",
+        "tox.ini",
+        "setup.cfg",
+        "sitecustomize.py",
+        "usercustomize.py",
+    }
+)
+"""Files by which a candidate would take part in its own judgement; only the tests may bring them."""
+
+
+REPORTS = 100_000
+"""Messages that are read of one run; each test makes three."""
+
+
+async def judge_pytest(
+    fresh: Fresh,
+    files: Mapping[str, bytes],
+    tests: Mapping[str, bytes],
+    *,
+    expected: Sequence[str] | None = None,
+    limits: ExecLimits | None = None,
+) -> Verdict:
+    """The verdict on a candidate's `files` by trusted `tests`, both by their paths relative to the box's workdir.
+
+    The tests come last, read-only, in the place of files of the candidate that have the same path; its configuration
+    of pytest and of Python, `CONFIGURES`, is left out. `expected` names the test ids that must be there and pass ("test_a.py::test_b");
+    without it every test that was found. Skipped and expected failures fail. InfraError where pytest is missing.
+    """
+    collected = sorted(path for path in tests if _is_test(PurePosixPath(path).name))
+    if not collected or (expected is not None and not expected):
+        raise UsageError(
+            "There is nothing to judge: no file of the tests is test_*.py or *_test.py, or none is expected."
+        )
+    messages, result = await _run(fresh, files, tests, collected, limits)
+    version = _version(messages)
+    if version is None:  # the box's fault, or did a program take back what was said before it?
+        control, ended = await _run(fresh, {}, {"test_control.py": b"def test(): pass\n"}, ["test_control.py"], limits)
+        version = _version(control)
+        if version is None:
+            raise InfraError(f"pytest cannot be run in the box: Python {ending(ended)}. Install pytest in its image.")
+    return _verdict(messages, result, version, expected)
+
+
+def _is_test(name: str) -> bool:
+    return name.endswith(".py") and (name.startswith("test_") or name.endswith("_test.py"))
+
+
+async def _run(
+    fresh: Fresh,
+    files: Mapping[str, bytes],
+    tests: Mapping[str, bytes],
+    collected: Sequence[str],
+    limits: ExecLimits | None,
+) -> tuple[list[dict[str, Any]], ExecResult]:
+    nonce = new_nonce()
+    async with fresh() as box:
+        await _place(box, files, tests)
+        argv = ["python3", "-I", "-B", "-c", program("pytest_run.py")]
+        stdin = to_text([nonce, list(collected)]).encode("ascii") + b"\n"
+        result = await box.exec(argv, stdin=stdin, limits=limits)
+    return list(islice(frames(result.stdout, nonce), REPORTS)), result
+
+
+async def _place(box: Sandbox, files: Mapping[str, bytes], tests: Mapping[str, bytes]) -> None:
+    theirs = {relative_to_workdir(box.spec, path): data for path, data in files.items()}
+    ours = {relative_to_workdir(box.spec, path): data for path, data in tests.items()}
+    for path, data in theirs.items():
+        name = PurePosixPath(path).name
+        if path not in ours and name not in CONFIGURES and not name.endswith((".pth", ".pyc", ".so")):
+            await box.write(path, data)
+    for path, data in ours.items():
+        await box.write(path, data, mode=0o444)
+
+
+def _version(messages: Sequence[dict[str, Any]]) -> str | None:
+    match messages[0] if messages else {}:
+        case {"ready": str(version)}:
+            return printable(version, 80)
+        case _:
+            return None
+
+
+def _verdict(
+    messages: Sequence[dict[str, Any]], result: ExecResult, version: str, expected: Sequence[str] | None
+) -> Verdict:
+    """Each test by all that was reported of it: it passed where every phase did, the call among them."""
+    failed: dict[str, str] = {}
+    called: set[str] = set()
+    for message in messages:
+        match message:
+            case {"id": str(test), "when": "call", "outcome": "passed", "xfail": False}:
+                called.add(test)
+            case {"id": str(), "when": "setup" | "teardown", "outcome": "passed"}:
+                pass
+            case {"id": str(test), "outcome": str(outcome), "why": str(why)}:
+                failed.setdefault(test, f"{outcome}: {_last(why)}")
+            case {"uncollected": str(test), "why": str(why)}:
+                failed.setdefault(test, f"not collected: {_last(why)}")
+            case _:
+                pass
+    wanted = list(expected) if expected is not None else sorted({*called, *failed})
+    ended = bool(messages) and "end" in messages[-1]
+    cases = [_case(test, called, failed, result) for test in wanted]
+    reason = next((case.reason for case in cases if not case.passed), None if cases else "pytest found no test")
+    if not ended:
+        reason = f"pytest did not come to its end: it {ending(result)}"
+    return Verdict(reason is None, tuple(cases), reason, None, interpreter=version)
+
+
+def _case(test: str, called: Set[str], failed: Mapping[str, str], result: ExecResult) -> CaseVerdict:
+    passed = test in called and test not in failed
+    how = "passed" if passed else failed.get(test, "not run")
+    return CaseVerdict(passed, None, None, printable(f"{test}: {how}"), result.wall, result.peak_memory)
+
+
+def _last(text: str) -> str:
+    return text.strip().rpartition("\n")[2]
