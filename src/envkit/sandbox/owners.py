@@ -1,0 +1,126 @@
+"""Owner records: what a process is about to make outside itself, so that a later one can take it down after a SIGKILL.
+
+A record is written before the thing exists. Only records of this user, of this boot and of this pid namespace are
+judged, and a living owner's things are never touched.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from envkit.errors import InfraError
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A process that is never mistaken for a later one with the same number."""
+
+    pid: int
+    started: int
+    """Clock ticks after boot."""
+    boot: str
+    namespace: str
+    """The pid namespace in which `pid` is meant."""
+
+    @property
+    def key(self) -> str:
+        """A word that names it, for labels, folders and files: "1234-567890"."""
+        return f"{self.pid}-{self.started}"
+
+    def alive(self) -> bool:
+        """Whether it still runs. True also where that cannot be seen from here: in another pid namespace."""
+        if self.boot != _boot():
+            return False
+        return self.namespace != _namespace() or start_time(self.pid) == self.started
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one owner made with one backend: names of things by their kind, as "pids", "folders" or "containers"."""
+
+    owner: Owner
+    backend: str
+    things: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
+
+
+def current() -> Owner:
+    """This process."""
+    return Owner(os.getpid(), start_time(os.getpid()) or 0, _boot(), _namespace())
+
+
+def write(record: Record) -> None:
+    """Make or replace the record, whole or not at all."""
+    path = _path(record)
+    part = path.with_suffix(".part")
+    owner = record.owner
+    things = {kind: list(names) for kind, names in record.things.items()}
+    part.write_text(
+        json.dumps(
+            {
+                "pid": owner.pid,
+                "started": owner.started,
+                "boot": owner.boot,
+                "namespace": owner.namespace,
+                "backend": record.backend,
+                "things": things,
+            }
+        )
+    )
+    part.replace(path)
+
+
+def records(backend: str) -> Iterator[Record]:
+    """This user's records of a backend, or of its parts ("slot-1" of "slot"); a sweep is for those of dead owners."""
+    for path in sorted(_folder().glob("*.json")):
+        with suppress(OSError, ValueError, KeyError, TypeError):  # just dropped by another sweep, or not whole
+            content = json.loads(path.read_text())
+            owner = Owner(content["pid"], content["started"], content["boot"], content["namespace"])
+            record = Record(owner, content["backend"], content["things"])
+            if record.backend.split("-")[0] == backend and _path(record) == path:
+                yield record
+
+
+def drop(record: Record) -> None:
+    """Forget the record, once its things are gone."""
+    _path(record).unlink(missing_ok=True)
+
+
+def start_time(pid: int) -> int | None:
+    """When the process started, in clock ticks after boot; None where there is none, or only its remains."""
+    try:
+        stat_line = Path(f"/proc/{pid}/stat").read_text()
+    except (OSError, UnicodeDecodeError):
+        return None
+    fields = stat_line.rpartition(")")[2].split()  # the name before it may hold anything
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def _path(record: Record) -> Path:
+    return _folder() / f"{record.owner.key}-{record.backend}.json"
+
+
+def _folder() -> Path:
+    """The folder of this user's records; InfraError where somebody else could have planted some."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    top = Path(runtime, "envkit") if runtime and Path(runtime).is_dir() else Path(f"/tmp/envkit-{os.getuid()}")
+    for folder in (top, top / "owners"):
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+            raise InfraError(f"{folder} is not a folder that only you can write: remove it, or set XDG_RUNTIME_DIR.")
+    return top / "owners"
+
+
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _namespace() -> str:
+    return os.readlink("/proc/self/ns/pid")
