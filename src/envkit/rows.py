@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
+import json
 import os
 import re
 import socket
 import zlib
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -99,28 +100,66 @@ class HubRows:
             with _without_retries_if_unreachable():
                 table = load(self._id, self._config, split=self._split, revision=self._revision)
         except ConnectionError as error:
-            raise self._unreachable("not in the local cache") from error
+            raise _unreachable(self, "not in the local cache") from error
         except (DatasetsError, OSError, ValueError) as error:
             at = f" at revision {self._revision}" if self._revision else ""
             raise UsageError(f"The dataset {self}{at} could not be loaded: {error}") from error
         commits = {Path(file["filename"]).parent.name for file in table.cache_files}
         if self._revision and _COMMIT.fullmatch(self._revision):
             if commits and self._revision not in commits:
-                raise self._unreachable(f"in the local cache at another revision than {self._revision}")
+                raise _unreachable(self, f"in the local cache at another revision than {self._revision}")
         elif commits:
             self.about["commit"] = min(commits)
         return table
 
-    def _unreachable(self, why: str) -> UsageError:
-        from datasets import config  # pyright: ignore[reportMissingTypeStubs]
 
-        return UsageError(
-            f"{config.HF_ENDPOINT} cannot be reached, and {self} is {why}. "
-            "No other data was put in its place. Ways out:\n"
-            "  --data FILE     its rows from a JSONL, Parquet or CSV file\n"
-            "  --data sample   the tasks that ship with the environment\n"
-            "  or load it once where there is a network: it is then found in the cache (HF_HOME), also offline."
-        )
+class HubFileRows:
+    """The rows of JSONL files in a dataset repository that the hub's reader cannot load, one file after the other.
+
+    Each file is fetched when its rows are first read, and then kept in the local cache.
+    """
+
+    def __init__(self, dataset_id: str, files: Sequence[str], *, revision: str | None = None) -> None:
+        self._id, self._files, self._revision = dataset_id, files, revision
+        self.about: dict[str, Any] = {"id": dataset_id, "config": None, "files": list(files), "revision": revision}
+
+    def __str__(self) -> str:
+        return f"{self._id} [{', '.join(self._files)}]"
+
+    def __iter__(self) -> Iterator[Row]:
+        for file in self._files:
+            for number, columns in _jsonl(self._fetched(file)):
+                yield Row(columns, f"{self._id} {file}:{number}")
+
+    def _fetched(self, file: str) -> Path:
+        from huggingface_hub import hf_hub_download  # pyright: ignore[reportUnknownVariableType]
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+        fetch = cast("Callable[..., str]", hf_hub_download)
+        offline = not _accepts_connections(_endpoint())
+        try:
+            path = fetch(self._id, file, repo_type="dataset", revision=self._revision, local_files_only=offline)
+        except LocalEntryNotFoundError as error:
+            raise _unreachable(self, "not in the local cache") from error
+        except (HfHubHTTPError, OSError, ValueError) as error:
+            raise UsageError(f"{file} of the dataset {self._id} could not be fetched: {error}") from error
+        return Path(path)
+
+
+def _endpoint() -> str:
+    from datasets import config  # pyright: ignore[reportMissingTypeStubs]
+
+    return config.HF_ENDPOINT
+
+
+def _unreachable(rows: HubRows | HubFileRows, why: str) -> UsageError:
+    return UsageError(
+        f"{_endpoint()} cannot be reached, and {rows} is {why}. "
+        "No other data was put in its place. Ways out:\n"
+        "  --data FILE     its rows from a JSONL, Parquet or CSV file\n"
+        "  --data sample   the tasks that ship with the environment\n"
+        "  or load it once where there is a network: it is then found in the cache (HF_HOME), also offline."
+    )
 
 
 @contextmanager
@@ -175,10 +214,22 @@ def _object(line: bytes, place: str) -> dict[str, Any]:
     try:
         columns = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        raise UsageError(f"{place}: not JSON ({error})") from error
+        columns = _with_constants(line)
+        if columns is None:
+            raise UsageError(f"{place}: not JSON ({error})") from error
     if not isinstance(columns, dict):
         raise UsageError(f"{place}: a JSON object was due, this is {type(columns).__name__}")
     return cast("dict[str, Any]", columns)
+
+
+def _with_constants(line: bytes) -> Any:
+    """The value of a line that has NaN, Infinity or -Infinity, which Python's own writer puts into files; else None."""
+    if b"NaN" not in line and b"Infinity" not in line:
+        return None
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _csv(path: Path) -> Numbered:
