@@ -10,11 +10,11 @@
 - `judge_asserts`: functions called by test code, as HumanEval's and MBPP's, in Python or JavaScript;
 - `judge_pytest`: files over which pytest runs.
 
-Each gets its boxes from `fresh`, takes None where `extract` found no program, and answers with a `Verdict`, as
-`Score.of` wants it. Expected values never enter a box where the candidate's code runs, so what it prints, patches, reads
-or forges there is only ever a value to be compared (less is true of `judge_pytest`: see there). What comes from a box is
-capped, decoded by a strict reader and never evaluated. Where a box, an interpreter or a compiler is missing or breaks,
-an InfraError is raised: that is no verdict.
+Each gets its boxes from `fresh`, takes None where `extract` found no program, and answers with a `Verdict` as
+`Score.of` wants it. Expected values never enter a box where the candidate's code runs, so what it prints, patches,
+reads or forges there is only ever a value to be compared (less is true of `judge_pytest`: see there). What comes from
+a box is capped, decoded by a strict reader and never evaluated. Where a box, an interpreter or a compiler is missing
+or breaks, an InfraError is raised: that is no verdict.
 """
 
 from __future__ import annotations

@@ -49,14 +49,12 @@ async def judge_pytest(
     """The verdict on a candidate's `files` by trusted `tests`, both by their paths relative to the box's workdir.
 
     The tests come last, read-only, in the place of files of the candidate that have the same path; its configuration
-    of pytest and of Python, `CONFIGURES`, is left out. `expected` names the test ids that must be there and pass ("test_a.py::test_b");
+        raise UsageError("There is nothing to judge: no file is test_*.py or *_test.py, or no test is expected.")
     without it every test that was found. Skipped and expected failures fail. InfraError where pytest is missing.
     """
     collected = sorted(path for path in tests if _is_test(PurePosixPath(path).name))
     if not collected or (expected is not None and not expected):
-        raise UsageError(
-            "There is nothing to judge: no file of the tests is test_*.py or *_test.py, or none is expected."
-        )
+        raise UsageError("There is nothing to judge: no file is named test_*.py or *_test.py, or no test is expected.")
     messages, result = await _run(fresh, files, tests, collected, limits)
     version = _version(messages)
     if version is None:  # the box's fault, or did a program take back what was said before it?

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from typing import Any
 
-from envkit.verify.code.programs.codec import to_text
+from envkit.verify.code.programs.codec import from_text, to_text
 
 
 class Channel:
@@ -26,7 +25,7 @@ class Channel:
         line = self.lines.readline()
         if not line:
             os._exit(0)
-        return json.loads(line)
+        return from_text(line.decode("ascii"))
 
     def say(self, message: Any) -> None:
         data = ("\n" + self.nonce + " " + to_text(message) + "\n").encode("ascii")

@@ -10,7 +10,7 @@ A subclass is an object like any other. Nothing is pickled or evaluated, and no 
 
 from __future__ import annotations
 
-import json
+import sys
 from typing import Any
 
 DEPTH = 100
@@ -107,7 +107,7 @@ def _unpack(tree: Any, depth: int) -> Any:
         raise ValueError("no value")
     tag, inner = next(iter(tree.items()))
     if kind_of(inner) is str:
-        return _from_text(tag, inner)
+        return _from_string(tag, inner)
     if kind_of(inner) is not list:
         raise ValueError("no value")
     if tag == "d":
@@ -126,7 +126,7 @@ def _unpack(tree: Any, depth: int) -> Any:
     raise ValueError("no value")
 
 
-def _from_text(tag: str, text: str) -> Any:
+def _from_string(tag: str, text: str) -> Any:
     if tag == "o":
         return Opaque(text[:200])
     if tag == "f" and text in ("nan", "inf", "-inf"):
@@ -162,6 +162,42 @@ def _distinct(items: list[Any]) -> list[Any]:
     return items
 
 
-def to_text(message: Any) -> str:
-    """One line of ASCII."""
-    return json.dumps(message, allow_nan=False, separators=(",", ":"))
+def _readers() -> tuple[Any, Any]:
+    """`loads` and `dumps`, where possible without importing `json`, which takes as long as starting Python does."""
+    if "json" not in sys.modules:
+        try:
+            core: Any = __import__("_json")
+            scan: Any = core.make_scanner(_Plain)
+            quoted = core.encode_basestring_ascii
+            encode: Any = core.make_encoder(None, None, quoted, None, ":", ",", False, False, False)
+            if scan("".join(encode([{"a": 1.5}], 0)), 0)[0] == [{"a": 1.5}]:
+                return _Light(scan, encode).loads, _Light(scan, encode).dumps
+        except Exception:  # noqa: BLE001 - another interpreter, or a later one: its own module will do
+            pass
+    import json
+
+    return json.loads, json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
+
+
+class _Light:
+    def __init__(self, scan: Any, encode: Any) -> None:
+        self.scan = scan
+        self.encode = encode
+
+    def loads(self, text: str) -> Any:
+        return self.scan(text, 0)[0]
+
+    def dumps(self, value: Any) -> str:
+        return "".join(self.encode(value, 0))
+
+
+class _Plain:
+    """How the scanner is to read: as `json.loads` does."""
+
+    strict = True
+    object_hook = object_pairs_hook = None
+    parse_float, parse_int, parse_constant = float, int, float
+
+
+from_text, to_text = _readers()
+"""The value of a line that the host or a program of ours wrote, and one line of ASCII for a value."""

@@ -30,11 +30,7 @@ def main() -> None:
     except ImportError:
         say({"missing": True})
         os._exit(0)
-    say(
-        {
-            "ready": f"Python {sys.version_info[0]}.{sys.version_info[1]}.{sys.version_info[2]}, pytest {pytest.__version__}"
-        }
-    )
+    say({"ready": f"Python {sys.version.split()[0]}, pytest {pytest.__version__}"})
 
     class Reporter:
         def pytest_runtest_logreport(self, report: Any) -> None:
