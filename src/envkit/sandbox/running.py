@@ -10,7 +10,9 @@ import asyncio
 import signal
 import time
 from abc import abstractmethod
+from dataclasses import replace
 
+from envkit.errors import InfraError
 from envkit.sandbox.base import ExecLimits, ExecResult, KiB, Process, Reason, shortened
 
 
@@ -25,6 +27,7 @@ class Running(Process):
         self._reason: Reason | None = None
         self._news, self._done = asyncio.Event(), asyncio.Event()
         self._result: ExecResult | None = None
+        self._failure: Exception | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._started = time.monotonic()
         self._deadline = asyncio.get_running_loop().call_later(limits.wall, self.end, "timeout")
@@ -41,14 +44,14 @@ class Running(Process):
         """It wrote to stdout (1) or stderr (2)."""
         kept = self._streams[1 if self._interactive else stream]
         room = self.limits.output - len(kept)
-        if len(data) > room and self._waited_for:
+        if len(data) > room and (self._waited_for or self._stopping is not None):
             self._truncated = True
             kept += data[: max(0, room)]
             self.end("output")
         else:
             kept += data
             if len(data) >= room and self._interactive:
-                self._flow(self._waited_for)
+                self._flow(self._waited_for or self._stopping is not None)
         self._news.set()
 
     def finished(self, code: int | None, by: int | None, *, cpu: float | None = None, peak: int | None = None) -> None:
@@ -61,6 +64,11 @@ class Running(Process):
         self._result = ExecResult(code, by, reason, b"", b"", self._truncated, wall, cpu, peak)
         self._done.set()
         self._news.set()
+
+    def failed(self, error: Exception) -> None:
+        """What became of it cannot be told: whoever waits gets the error."""
+        self._failure = error
+        self.finished(None, None)
 
     def end(self, reason: Reason) -> None:
         """Have it ended, for the first reason that was given."""
@@ -105,10 +113,8 @@ class Running(Process):
         await self._done.wait()
 
     def _whole(self) -> ExecResult:
+        if self._failure is not None:
+            raise InfraError(f"The sandbox lost a program: {self._failure}") from self._failure
         assert self._result is not None, "only asked for once it is done"
-        result, out, err = self._result, bytes(self._streams[1]), bytes(self._streams[2])
-        whole = ExecResult(
-            result.code, result.signal, result.reason, out, err, result.truncated, result.wall, result.cpu,
-            result.peak_memory,
-        )  # fmt: skip
+        whole = replace(self._result, stdout=bytes(self._streams[1]), stderr=bytes(self._streams[2]))
         return shortened(whole, self.limits.output)

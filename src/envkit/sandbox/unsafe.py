@@ -35,6 +35,7 @@ from envkit.sandbox.base import (
     SandboxSpec,
     relative_to_workdir,
 )
+from envkit.sandbox.owners import start_time
 from envkit.sandbox.running import Running
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ LAST_WORDS = 0.5
 """Seconds for the pipes of an ended program to close; a process that hides from its end may hold them for ever."""
 
 LIMITED = """
-ulimit -c 0; ulimit -H -t $(($1 + 1)); ulimit -S -t "$1"; ulimit -f "$2"; ulimit -d "$3" 2>/dev/null; shift 3
+ulimit -c 0; ulimit -S -t "$1"; ulimit -H -t $(($1 + 1)); ulimit -f "$2"; ulimit -d "$3" 2>/dev/null; shift 3
 exec "$@"
 """
 """Run by sh: seconds, blocks of 512 bytes, KiB, then the program. RLIMIT_DATA, because interpreters reserve more
@@ -300,7 +301,14 @@ class _Program(Running, asyncio.SubprocessProtocol):
 
 def _new_root() -> Path:
     pid = os.getpid()
-    return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{pid}-{_started(pid)}-")).resolve()
+    return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{_namespace()}-{pid}-{start_time(pid) or 0}-")).resolve()
+
+
+def _namespace() -> int:
+    """The pid namespace in which this process's number is meant; 0 where there are none."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.stat("/proc/self/ns/pid").st_ino
+    return 0
 
 
 def _kill_marked(mark: str) -> None:
@@ -326,20 +334,12 @@ def _environ(pid: int) -> bytes:
         return b""
 
 
-def _started(pid: int) -> int:
-    """When a process started, in ticks since boot; 0 where that cannot be told, or it is gone."""
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_bytes().rsplit(b")", 1)[1].split()[19])
-    except OSError:
-        return 0
-
-
 def _sweep() -> int:
     swept = 0
-    for folder in Path(tempfile.gettempdir()).glob(PREFIX + "*-*-*"):
-        pid, started = (int(part) if part.isdigit() else -1 for part in folder.name[len(PREFIX) :].split("-")[:2])
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}{_namespace()}-*-*-*"):
+        pid, started = (int(part) if part.isdigit() else 0 for part in folder.name.split("-")[3:5])
         with contextlib.suppress(FileNotFoundError):
-            if folder.lstat().st_uid == os.getuid() and _started(pid) != started:
+            if folder.lstat().st_uid == os.getuid() and start_time(pid) != started:
                 _kill_marked(f"{os.path.realpath(folder)}#")
                 _remove(folder)
                 swept += 1

@@ -1,0 +1,178 @@
+"""`DockerBackend`: boxes as containers of a docker daemon, hardened so that nothing but the kernel itself is in reach.
+
+A container carries its owner as a label, so that a sweep by anyone after the owner's death finds it, and ends by
+itself when its lifetime is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import socket
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from envkit.errors import InfraError, UsageError
+from envkit.sandbox import owners
+from envkit.sandbox.base import Backend, Capabilities, Sandbox, SandboxSpec
+from envkit.sandbox.docker.box import RESERVE, DockerBox, remove
+from envkit.sandbox.docker.daemon import Daemon, Refused
+
+IMAGE = "envkit-sandbox"
+OWNER, USER, HOST = "envkit.owner", "envkit.uid", "envkit.host"
+"""Labels: the owning process, its user and its machine."""
+
+NETWORKS = {"none": "none", "loopback": "none", "open": "bridge"}
+"""Docker's network "none" is a namespace with a loopback device of its own."""
+
+KEEPER = 65534
+"""The user of the box's own two processes, whom its programs cannot signal."""
+
+FIRST_USER, USERS = 1_000_000_000, 1_000_000_000
+"""Each box has a user of its own, drawn from these: the kernel counts processes by user, over all containers."""
+
+CPUS = 1.0
+OPEN_FILES = 4096
+SECCOMP = Path(__file__).with_name("seccomp.json")
+
+
+class DockerBackend(Backend):
+    """`runtime`: the daemon's runtime to use, as "runsc" for gVisor; its default if not given."""
+
+    name = "docker"
+
+    def __init__(self, *, image: str = IMAGE, runtime: str | None = None, address: str | None = None) -> None:
+        self._image, self._runtime = image, runtime
+        self._daemon = Daemon(address)
+
+    async def available(self) -> Capabilities | str:
+        if why := self._unreachable():
+            return why
+        try:
+            info = await self._daemon.call("info")
+            await self._daemon.call("inspect_image", self._image)
+        except Refused as refusal:
+            return self._no_image(self._image) if refusal.status == 404 else str(refusal)
+        except InfraError:
+            return f"No docker daemon answers at {self._daemon.address}: start one (as root, `setsid dockerd &`)."
+        if self._runtime is not None and self._runtime not in info["Runtimes"]:
+            return f"The docker daemon has no runtime {self._runtime!r}: register it in /etc/docker/daemon.json."
+        if not any("seccomp" in option for option in info.get("SecurityOptions") or ()):
+            return "The docker daemon was built without seccomp, so that its containers do not hold hostile code."
+        if not (info.get("MemoryLimit") and info.get("PidsLimit")):
+            return "The docker daemon cannot limit memory and processes here: the memory and pids cgroups are missing."
+        return Capabilities(
+            network=frozenset(NETWORKS),
+            images=True,
+            notes=(
+                "disk and files hold for each of the working folder, /tmp and /dev/shm, whose contents count as memory",
+                "an exit code of 128 + n is read as the signal n",
+            ),
+        )
+
+    async def start(self, spec: SandboxSpec) -> Sandbox:
+        """UsageError for Allow, ports, or an image that the daemon does not have: nothing is pulled."""
+        if not isinstance(spec.network, str):
+            raise UsageError(
+                "The docker backend cannot hold a program to a list of hosts. Use network 'none', 'loopback' or 'open'."
+            )
+        if spec.ports:
+            raise UsageError("The docker backend opens no ports to the host.")
+        if why := self._unreachable():
+            raise InfraError(why)
+        name, user = f"envkit-{owners.current().key}-{secrets.token_hex(6)}", FIRST_USER + secrets.randbelow(USERS)
+        try:
+            await self._daemon.post(f"/containers/create?name={name}", self._container(spec, user))
+            await self._daemon.call("start", name)
+            return DockerBox(self._daemon, name, spec, user=user)
+        except Refused as refusal:
+            await asyncio.shield(remove(self._daemon, name))
+            if refusal.status == 404:
+                raise UsageError(self._no_image(spec.image or self._image)) from refusal
+            raise
+        except BaseException:
+            await asyncio.shield(remove(self._daemon, name))
+            raise
+
+    async def sweep(self) -> int:
+        """Remove the containers of this user's dead processes on this machine."""
+        if self._unreachable():
+            return 0
+        mine = [f"{OWNER}", f"{USER}={os.getuid()}", f"{HOST}={socket.gethostname()}"]
+        found = await self._daemon.call("containers", all=True, filters={"label": mine})
+        left = [one["Id"] for one in found if not _owner(one["Labels"][OWNER]).alive()]
+        await asyncio.gather(*[remove(self._daemon, container) for container in left])
+        return len(left)
+
+    async def close(self) -> None:
+        await self._daemon.close()
+
+    def _unreachable(self) -> str:
+        """Why no call can succeed, as far as the address and its socket tell; "" where one may."""
+        address = self._daemon.address
+        if not address.startswith(("unix://", "tcp://")):
+            return f"The docker daemon at {address} is reached in a way that is not supported: use unix:// or tcp://."
+        path = address.removeprefix("unix://")
+        if address.startswith("tcp://") or os.access(path, os.R_OK | os.W_OK):
+            return ""
+        if os.path.exists(path):
+            return f"{path} is not open to you: have yourself added to the group docker and log in again."
+        return f"No docker daemon answers at {address}: start one (as root, `setsid dockerd &`)."
+
+    def _no_image(self, image: str) -> str:
+        how = "run sandbox/build-image" if image == IMAGE else f"`docker pull {image}`"
+        return f"The docker daemon has no image {image!r}: {how}."
+
+    def _container(self, spec: SandboxSpec, user: int) -> dict[str, Any]:
+        """Docker's description of the box."""
+        assert isinstance(spec.network, str)
+        limits = spec.limits
+        own = f"rw,nosuid,nodev,exec,size={limits.disk},nr_inodes={limits.files},uid={user},gid={user}"
+        owner = json.dumps(asdict(owners.current()))
+        return {
+            "Image": spec.image or self._image,
+            "Entrypoint": ["sleep", str(max(1, round(spec.lifetime)))],
+            "Cmd": [],
+            "User": f"{KEEPER}:{KEEPER}",
+            "WorkingDir": "/",
+            "Hostname": "box",
+            "Env": ["LANG=C.UTF-8"],
+            "Labels": {OWNER: owner, USER: str(os.getuid()), HOST: socket.gethostname()},
+            "HostConfig": {
+                "AutoRemove": True,
+                "Init": True,
+                "Runtime": self._runtime or "",
+                "NetworkMode": NETWORKS[spec.network],
+                "IpcMode": "private",
+                "ReadonlyRootfs": True,
+                "Tmpfs": {
+                    spec.workdir: own + ",mode=755",
+                    "/tmp": own + ",mode=1777",
+                    "/dev/shm": own + ",mode=1777,noexec",
+                },
+                "Memory": limits.memory,
+                "MemorySwap": limits.memory,
+                "PidsLimit": limits.pids + RESERVE,
+                "NanoCpus": round(CPUS * 1e9),
+                "OomScoreAdj": 500,
+                "CapDrop": ["ALL"],
+                "SecurityOpt": ["no-new-privileges:true", f"seccomp={SECCOMP.read_text()}"],
+                "LogConfig": {"Type": "none", "Config": {}},
+                "Ulimits": [
+                    {"Name": "core", "Soft": 0, "Hard": 0},
+                    {"Name": "nofile", "Soft": OPEN_FILES, "Hard": OPEN_FILES},
+                    {"Name": "msgqueue", "Soft": 0, "Hard": 0},
+                ],
+            },
+        }
+
+
+def _owner(label: str) -> owners.Owner:
+    """Who wrote the label; any other text names an owner who lives, for a label may be anybody's."""
+    try:
+        return owners.Owner(**json.loads(label))
+    except (ValueError, TypeError):
+        return owners.current()

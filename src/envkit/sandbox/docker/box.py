@@ -1,0 +1,290 @@
+"""`DockerBox`: one container, in which programs run one after the other or side by side as the same unprivileged user.
+
+No file of the box is ever opened from outside: reading and writing are programs in the box too, so a link that a
+program planted leads nowhere but into its own box.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import posixpath
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from envkit.errors import InfraError
+from envkit.sandbox.base import ExecLimits, ExecResult, MiB, Process, Sandbox, SandboxSpec, relative_to_workdir
+from envkit.sandbox.docker.daemon import Daemon, Refused
+from envkit.sandbox.docker.program import MARK, Program, Usage
+
+RESERVE = 40
+"""Processes beyond the limit for what enters the box to clear it: runc alone has some ten threads."""
+
+FILE_SECONDS = 60.0
+
+INLINE = 100_000
+"""Bytes of a program that still fit one argument: the kernel allows 128 KiB."""
+
+MISSING, IRREGULAR = 44, 45
+"""Exit codes of the scripts below; tools use 1 and 2."""
+
+KILL_ALL = "kill -9 -1 2>/dev/null"
+KILL_OTHERS = """
+for folder in /proc/[0-9]*; do
+    pid=${folder#/proc/}
+    spare() { [ "$pid" = $$ ] || grep -qE "$1" "$folder/environ"; }
+    spare "$1" || spare "$1" || spare "$1" || kill -9 "$pid"
+done 2>/dev/null
+"""
+"""Asks three times, because a process shows no environment in the middle of its execve."""
+
+ACCOUNT = """
+cd /sys/fs/cgroup || exit 0
+for file in cpu.stat memory.peak memory.events cpuacct/cpuacct.usage memory/memory.max_usage_in_bytes \\
+    memory/memory.oom_control; do
+    [ -r $file ] && while read -r line; do echo "$file $line"; done <$file
+done
+"""
+"""What the box has used, as its kernel says: cgroup 2 and cgroup 1."""
+
+PYTHON = 'printf %s "$1" >/tmp/main.py || exit 126; shift; exec python3 /tmp/main.py "$@"'
+READ = f'[ -e "$1" ] || exit {MISSING}; [ -f "$1" ] || exit {IRREGULAR}; exec cat -- "$1"'
+WRITE = f"""
+mkdir -p -- "$2" || exit 1
+[ -d "$1" ] && exit {IRREGULAR}
+rm -f -- "$1" && {{ cat >"$1" && chmod "$3" -- "$1" || {{ rm -f -- "$1"; exit 1; }}; }}
+"""
+UNPACK = 'mkdir -p -- "$1" && cd -- "$1" && exec tar -x -o -f -'
+PACK = f"""
+[ -e "$1" ] || exit {MISSING}
+if [ -d "$1" ]; then cd -- "$1" && exec tar -c -f - .; fi
+cd -- "$2" && exec tar -c -f - "./$3"
+"""
+
+
+class DockerBox(Sandbox):
+    def __init__(self, daemon: Daemon, container: str, spec: SandboxSpec, *, user: int) -> None:
+        self.spec = spec
+        self._daemon, self._container, self._user = daemon, container, user
+        self._live: set[Program] = set()
+        self._used = Usage()
+        self._before: dict[Program, Usage] = {}
+        self._shared: set[Program] = set()
+        self._turn = asyncio.Lock()
+        self._bounds = (spec.limits.memory, spec.limits.pids)
+        self._broken = ""
+        self._watches: set[asyncio.Task[None]] = set()
+
+    async def exec(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        limits: ExecLimits | None = None,
+    ) -> ExecResult:
+        program = await self._start(argv, cwd, env, limits or self.spec.limits, interactive=False)
+        try:
+            program.feed(stdin)
+            return await program.wait()
+        finally:
+            await program.kill()
+
+    async def python(
+        self,
+        source: str,
+        *,
+        argv: Sequence[str] = (),
+        stdin: bytes = b"",
+        env: Mapping[str, str] | None = None,
+        limits: ExecLimits | None = None,
+    ) -> ExecResult:
+        """As the contract says; a short program travels with its own execution, which halves the cost."""
+        try:
+            inline = "\0" not in source and len(source.encode()) <= INLINE
+        except UnicodeEncodeError:
+            inline = False
+        if not inline:
+            return await super().python(source, argv=argv, stdin=stdin, env=env, limits=limits)
+        return await self.exec(["/bin/sh", "-c", PYTHON, "sh", source, *argv], stdin=stdin, env=env, limits=limits)
+
+    async def spawn(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        limits: ExecLimits | None = None,
+    ) -> Process:
+        return await self._start(argv, cwd, env, limits or self.spec.limits, interactive=True)
+
+    async def read(self, path: str, max_bytes: int = 16 * MiB) -> bytes:
+        full = relative_to_workdir(self.spec, path)
+        return self._content(path, await self._script(READ, full, output=max_bytes), max_bytes)
+
+    async def write(self, path: str, data: bytes, *, mode: int = 0o644) -> None:
+        full = relative_to_workdir(self.spec, path)
+        result = await self._script(WRITE, full, posixpath.dirname(full), f"{mode:o}", stdin=data)
+        if not result.ok:
+            raise ValueError(f"{path!r} cannot be written: {_said(result)}")
+
+    async def upload(self, tar: bytes, path: str = ".") -> None:
+        result = await self._script(UNPACK, relative_to_workdir(self.spec, path), stdin=tar)
+        if not result.ok:
+            raise ValueError(f"The archive cannot be unpacked in {path!r}: {_said(result)}")
+
+    async def download(self, path: str = ".", max_bytes: int = 64 * MiB) -> bytes:
+        full = relative_to_workdir(self.spec, path)
+        result = await self._script(PACK, full, posixpath.dirname(full), posixpath.basename(full), output=max_bytes)
+        return self._content(path, result, max_bytes)
+
+    async def close(self) -> None:
+        self._broken = "The box is closed."
+        for watch in self._watches:
+            watch.cancel()
+        await remove(self._daemon, self._container)
+        for program in list(self._live):
+            program.end("killed")
+
+    async def _script(self, script: str, *argv: str, stdin: bytes = b"", output: int = MiB) -> ExecResult:
+        """A program of our own in the box, whose output may be as long as a file."""
+        limits = self.spec.limits.model_copy(
+            update={"wall": FILE_SECONDS, "cpu": FILE_SECONDS, "output": max(1, output)}
+        )
+        return await self.exec(["/bin/sh", "-c", script, "sh", *argv], stdin=stdin, cwd="/", limits=limits)
+
+    def _content(self, path: str, result: ExecResult, max_bytes: int) -> bytes:
+        if result.code == MISSING:
+            raise FileNotFoundError(path)
+        if result.code == IRREGULAR:
+            raise ValueError(f"{path!r} is no regular file")
+        if result.reason == "output" or len(result.stdout) > max_bytes:
+            raise ValueError(f"{path!r} is longer than {max_bytes:,} bytes")
+        if not result.ok:
+            raise ValueError(f"{path!r} cannot be read: {_said(result)}")
+        return result.stdout
+
+    async def _start(
+        self,
+        argv: Sequence[str],
+        cwd: str | None,
+        env: Mapping[str, str] | None,
+        limits: ExecLimits,
+        *,
+        interactive: bool,
+    ) -> Program:
+        where = relative_to_workdir(self.spec, cwd or self.spec.workdir)
+        own = {"HOME": self.spec.workdir, **self.spec.env, **(env or {})}
+        async with self._turn:
+            if self._broken:
+                raise InfraError(self._broken)
+            await self._make_room(limits)
+            program = Program(self._daemon, limits, interactive=interactive, end=self._end, settled=self._settle)
+            self._live.add(program)
+            self._before[program] = self._used
+            if len(self._live) > 1:
+                self._shared |= self._live
+            pids = sum(one.limits.pids for one in self._live)
+            try:
+                await program.run(self._container, argv, user=self._user, pids=pids, cwd=where, env=own)
+            except BaseException as error:
+                program.failed(InfraError(f"{argv[0]!r} was not started: {error!r}"))
+                self._forget(program)
+                await asyncio.shield(self._clear())
+                raise
+        if limits.cpu < limits.wall:
+            watch = asyncio.create_task(self._watch_cpu(program))
+            self._watches.add(watch)
+            watch.add_done_callback(self._watches.discard)
+        return program
+
+    async def _make_room(self, limits: ExecLimits) -> None:
+        """The container's limits are the largest memory and the sum of the processes of what runs in it."""
+        memory = max([limits.memory, *(one.limits.memory for one in self._live)])
+        pids = limits.pids + sum(one.limits.pids for one in self._live)
+        if (memory, pids) == self._bounds:
+            return
+        bounds = {"Memory": memory, "MemorySwap": memory, "PidsLimit": pids + RESERVE}
+        await self._daemon.post(f"/containers/{self._container}/update", bounds)
+        self._bounds = (memory, pids)
+
+    async def _watch_cpu(self, program: Program) -> None:
+        """End a program that has used its processor time; a box has one processor, so that looking seldom is enough."""
+        left = program.limits.cpu
+        while left > 0:
+            await asyncio.sleep(max(0.05, left))
+            async with self._turn:
+                if not program.alive or program in self._shared or program not in self._before:
+                    return
+                used = await self._inside(ACCOUNT)
+                left = program.limits.cpu - (used.cpu - self._before[program].cpu)
+        if program.alive and left <= 0:
+            program.end("timeout")
+
+    async def _end(self, program: Program) -> None:
+        async with self._turn:
+            if program.alive:
+                await self._clear(program)
+
+    async def _settle(self, program: Program) -> tuple[float | None, int | None, bool]:
+        """Kill what the ended program left. Its CPU seconds and peak memory, and whether memory ran out meanwhile."""
+        async with self._turn:
+            before, alone = self._before[program], program not in self._shared
+            self._forget(program)
+            used = await self._clear()
+            cpu = max(0.0, used.cpu - before.cpu) if alone else None
+            return cpu, used.peak if alone and used.peak > before.peak else None, used.oom_kills > before.oom_kills
+
+    async def _clear(self, ended: Program | None = None) -> Usage:
+        """Kill every process of the box's user that belongs to no program that goes on running."""
+        spared = [one.mark for one in self._live if one is not ended]
+        kill = KILL_OTHERS if spared else KILL_ALL
+        self._used = await self._inside(f"{kill}\n{ACCOUNT}", f"{MARK}=({'|'.join(spared)})")
+        return self._used
+
+    async def _inside(self, script: str, *argv: str) -> Usage:
+        """A script of our own in the box, beside its programs. A box that cannot run it is taken down."""
+        user = f"{self._user}:{self._user}"
+        try:
+            command = ["/bin/sh", "-c", script, "sh", *argv]
+            created = await self._daemon.call("exec_create", self._container, command, user=user, workdir="/")
+            return Usage.of(await self._daemon.call("exec_start", created["Id"]))
+        except Refused as refusal:
+            self._broken = self._broken or f"The box is gone, by its lifetime or by somebody's hand. {refusal}"
+            await remove(self._daemon, self._container)
+            return self._used
+
+    def _forget(self, program: Program) -> None:
+        self._live.discard(program)
+        self._before.pop(program, None)
+        self._shared.discard(program)
+
+
+async def remove(daemon: Daemon, container: str) -> None:
+    """Kill the container and drop its files; also one that is gone, or is going."""
+    try:
+        await daemon.call("remove_container", container, force=True, v=True)
+    except Refused as refusal:
+        if refusal.status not in (404, 409):
+            raise
+        for _ in range(100):
+            if not await _exists(daemon, container):
+                return
+            await asyncio.sleep(0.05)
+        raise
+
+
+async def _exists(daemon: Daemon, container: str) -> bool:
+    try:
+        await daemon.call("inspect_container", container)
+    except Refused as refusal:
+        if refusal.status == 404:
+            return False
+        raise
+    return True
+
+
+def _said(result: ExecResult) -> str:
+    """What a tool in the box said last, fit for a terminal."""
+    lines: list[Any] = result.stderr.decode("utf-8", "replace").strip().splitlines()
+    return ascii(lines[-1][-200:]) if lines else f"{result.reason}, code {result.code}, signal {result.signal}"
