@@ -26,6 +26,8 @@ REACH_TIMEOUT = 5.0
 
 
 _COMMIT = re.compile("[0-9a-f]{40}")
+_BEYOND_ORJSON = re.compile(rb"NaN|Infinity|[0-9]{19}")
+"""What a line may have that only Python's own reader reads right: no numbers, and integers beyond 64 bits."""
 
 
 class Row(dict[str, Any]):
@@ -212,24 +214,12 @@ def _jsonl(path: Path) -> Numbered:
 
 def _object(line: bytes, place: str) -> dict[str, Any]:
     try:
-        columns = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        columns = _with_constants(line)
-        if columns is None:
-            raise UsageError(f"{place}: not JSON ({error})") from error
+        columns = json.loads(line) if _BEYOND_ORJSON.search(line) else orjson.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{place}: not JSON ({error})") from error
     if not isinstance(columns, dict):
         raise UsageError(f"{place}: a JSON object was due, this is {type(columns).__name__}")
     return cast("dict[str, Any]", columns)
-
-
-def _with_constants(line: bytes) -> Any:
-    """The value of a line that has NaN, Infinity or -Infinity, which Python's own writer puts into files; else None."""
-    if b"NaN" not in line and b"Infinity" not in line:
-        return None
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _csv(path: Path) -> Numbered:
