@@ -359,10 +359,13 @@ def _remove(folder: Path) -> None:
 
 def _read(file: Path, max_bytes: int) -> bytes:
     fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(fd, "rb") as stream:
+    try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise ValueError(f"{file.name!r} is no regular file")
-        data = stream.read(max_bytes + 1)
+        with open(fd, "rb", closefd=False) as stream:
+            data = stream.read(max_bytes + 1)
+    finally:
+        os.close(fd)
     if len(data) > max_bytes:
         raise ValueError(f"{file.name!r} is longer than {max_bytes:,} bytes")
     return data

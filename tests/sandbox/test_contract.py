@@ -1,0 +1,500 @@
+"""What every backend keeps, whatever runs in it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from envkit.errors import InfraError, UsageError
+from envkit.sandbox import Allow, Backend, Capabilities, ExecLimits, Sandbox, SandboxSpec
+
+MiB = 1 << 20
+
+
+async def claims(backend: Backend) -> Capabilities:
+    found = await backend.available()
+    assert isinstance(found, Capabilities)
+    return found
+
+
+def script(source: str) -> list[str]:
+    return ["python3", "-c", source]
+
+
+def tar(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as archive:
+        for member, content in members:
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return made.getvalue()
+
+
+def member(name: str, *, link: str = "", kind: bytes = tarfile.REGTYPE) -> tarfile.TarInfo:
+    made = tarfile.TarInfo(name)
+    made.type, made.linkname = kind, link
+    return made
+
+
+class TestPrograms:
+    async def test_streams_stay_apart_and_bytes_stay_as_they_are(self, box: Sandbox) -> None:
+        result = await box.exec(script("import os; os.write(1, b'a\\xff\\0b'); os.write(2, b'\\xfe')"))
+        assert (result.code, result.signal, result.reason) == (0, None, "exit")
+        assert (result.stdout, result.stderr, result.truncated) == (b"a\xff\0b", b"\xfe", False)
+        assert result.ok
+
+    async def test_exit_codes_and_signals(self, box: Sandbox) -> None:
+        for code in (1, 3, 127):
+            result = await box.exec(script(f"import os; os._exit({code})"))
+            assert (result.code, result.signal, result.reason) == (code, None, "exit")
+        for number in (signal.SIGSEGV, signal.SIGTERM, signal.SIGKILL):
+            result = await box.exec(script(f"import os; os.kill(os.getpid(), {int(number)})"))
+            assert (result.code, result.signal, result.ok) == (None, int(number), False)
+
+    async def test_an_unknown_program_is_127(self, box: Sandbox) -> None:
+        result = await box.exec(["there-is-no-such-program"])
+        assert (result.code, result.reason) == (127, "exit")
+
+    async def test_arguments_arrive_as_they_are(self, box: Sandbox) -> None:
+        words = ["", "a b", "$HOME", "`id`", "'\"\\", "*", "-n", "é\n"]
+        result = await box.exec([*script("import sys; print(ascii(sys.argv[1:]))"), *words])
+        assert result.stdout.decode().strip() == ascii(words)
+
+    async def test_stdin_ends(self, box: Sandbox) -> None:
+        sent = bytes(range(256)) * 1024
+        assert (await box.exec(["cat"], stdin=sent)).stdout == sent
+        assert (await box.exec(["cat"])).stdout == b""
+
+    async def test_a_program_that_leaves_its_stdin_unread(self, box: Sandbox) -> None:
+        assert (await box.exec(["true"], stdin=b"x" * 4 * MiB)).ok
+
+    async def test_the_environment_is_the_specs_and_the_executions(self, start, monkeypatch) -> None:
+        monkeypatch.setenv("ENVKIT_TEST_SECRET", "of the host")
+        box = await start(env={"A": "1", "B": "1"})
+        result = await box.exec(["env"], env={"B": "2"})
+        lines = result.stdout.decode().splitlines()
+        assert "A=1" in lines
+        assert "B=2" in lines
+        assert b"ENVKIT_TEST_SECRET" not in result.stdout
+
+    async def test_the_working_folder(self, box: Sandbox) -> None:
+        assert (await box.exec(["pwd"])).stdout.strip().endswith(b"/work")
+        await box.write("deep/er/file", b"")
+        assert (await box.exec(["pwd"], cwd="deep")).stdout.strip().endswith(b"/work/deep")
+        assert (await box.exec(["ls"], cwd="/work/deep/er")).stdout == b"file\n"
+
+    async def test_python_runs_a_program_as_main(self, box: Sandbox) -> None:
+        source = "import sys\nif __name__ == '__main__': print(sys.argv[1:], input(), 'é')"
+        result = await box.python(source, argv=["x", "y z"], stdin=b"line\n")
+        assert result.stdout.decode() == "['x', 'y z'] line é\n"
+        failed = await box.python("raise ValueError('no')")
+        assert failed.code == 1
+        assert failed.stderr.decode().strip().splitlines()[-1] == "ValueError: no"
+
+    async def test_a_long_python_program(self, box: Sandbox) -> None:
+        assert (await box.python(f"x = '{'x' * 300_000}'\nprint(len(x))")).stdout == b"300000\n"
+
+
+class TestLimits:
+    async def test_wall(self, box: Sandbox) -> None:
+        result = await box.exec(["sleep", "30"], limits=ExecLimits(wall=0.5))
+        assert result.reason == "timeout"
+        assert result.wall < 20
+        assert (await box.python("print(42)")).stdout == b"42\n"
+
+    async def test_cpu(self, box: Sandbox) -> None:
+        result = await box.exec(script("while True: pass"), limits=ExecLimits(cpu=1, wall=30))
+        assert result.reason == "timeout"
+        assert result.wall < 25
+
+    async def test_output_beyond_the_cap_ends_a_program(self, box: Sandbox) -> None:
+        for stream in (1, 2):
+            endless = script(f"import os\nwhile True: os.write({stream}, b'x' * 65536)")
+            result = await box.exec(endless, limits=ExecLimits(output=100_000, wall=20))
+            assert (result.reason, result.truncated) == ("output", True)
+            assert len((result.stdout, result.stderr)[stream - 1]) == 100_000
+
+    async def test_output_up_to_the_cap_is_whole(self, box: Sandbox) -> None:
+        result = await box.exec(script("print('x' * 99_999)"), limits=ExecLimits(output=100_000))
+        assert (result.ok, len(result.stdout), result.truncated) == (True, 100_000, False)
+
+    async def test_memory_over_all_processes(self, backend: Backend, box: Sandbox) -> None:
+        if not (await claims(backend)).memory:
+            pytest.skip(f"{backend.name} does not claim it")
+        greedy = (
+            "import os\nfor _ in range(3): os.fork()\nx = b'a' * (40 << 20)\nimport time; time.sleep(5); print('kept')"
+        )
+        result = await box.exec(script(greedy), limits=ExecLimits(memory=128 * MiB, wall=20))
+        assert result.stdout.count(b"kept") < 8
+        alone = await box.exec(script("x = b'a' * (400 << 20); print('kept')"), limits=ExecLimits(memory=128 * MiB))
+        assert alone.stdout == b""
+        assert not alone.ok
+        assert alone.reason in ("memory", "exit")  # killed, or refused the memory
+        assert (await box.python("print(42)")).stdout == b"42\n"
+
+    async def test_memory_of_a_process(self, box: Sandbox) -> None:
+        greedy = "x = bytearray(600 << 20); print('kept')"
+        result = await box.exec(script(greedy), limits=ExecLimits(memory=200 * MiB))
+        assert result.stdout == b""
+        assert not result.ok
+
+    async def test_processes(self, backend: Backend, box: Sandbox) -> None:
+        if not (await claims(backend)).isolated:
+            pytest.skip(f"{backend.name} does not claim it")
+        forks = """
+import os, time
+made = 0
+try:
+    while True:
+        if os.fork() == 0:
+            time.sleep(20)
+            os._exit(0)
+        made += 1
+except OSError:
+    print(made, flush=True)
+os._exit(0)
+"""
+        result = await box.exec(script(forks), limits=ExecLimits(pids=16, wall=20))
+        assert 5 <= int(result.stdout) <= 16
+        assert (await box.exec(["sh", "-c", "ls /proc | grep -c '^[0-9]'"])).stdout.strip() < b"9"
+
+    async def test_a_fork_bomb_leaves_the_box_healthy(self, backend: Backend, box: Sandbox) -> None:
+        if not (await claims(backend)).isolated:
+            pytest.skip(f"{backend.name} could not hold it")
+        bomb = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"
+        assert (await box.exec(script(bomb), limits=ExecLimits(wall=1))).reason == "timeout"
+        assert (await box.python("print(42)")).stdout == b"42\n"
+
+    async def test_disk(self, start) -> None:
+        box = await start(limits=ExecLimits(disk=8 * MiB))
+        much = "f = open('big', 'wb', buffering=0)\nfor _ in range(20): assert f.write(b'x' * 1048576) == 1048576"
+        result = await box.exec(script(much))
+        assert not result.ok
+        with pytest.raises(ValueError, match="big"):
+            await box.write("big", b"x" * 9 * MiB)
+
+    async def test_files(self, backend: Backend, start) -> None:
+        if not (await claims(backend)).isolated:
+            pytest.skip(f"{backend.name} does not claim it")
+        box = await start(limits=ExecLimits(files=100))
+        result = await box.exec(script("for i in range(200): open(str(i), 'w').close()"))
+        assert b"No space left" in result.stderr
+
+    async def test_memory_of_the_supervisor_is_bounded(self, box: Sandbox) -> None:
+        before = _resident()
+        process = await box.spawn(["sh", "-c", "exec cat /dev/zero"], limits=ExecLimits(wall=3, output=MiB))
+        await asyncio.sleep(1)
+        assert len(await process.read(1000)) == 1000
+        await process.kill()
+        result = await box.exec(["cat", "/dev/zero"], limits=ExecLimits(wall=5))
+        assert result.reason == "output"
+        assert _resident() - before < 100 * MiB
+
+
+class TestKills:
+    async def test_what_a_program_leaves_behind_is_ended(self, box: Sandbox) -> None:
+        left = "(setsid sleep 321 >/dev/null 2>&1 &) ; (sleep 321 & ) ; echo done"
+        result = await box.exec(["sh", "-c", left], limits=ExecLimits(wall=8))
+        assert result.stdout == b"done\n"
+        assert result.reason == "exit"
+        assert await _running(box, "321") == 0
+
+    async def test_a_deaf_program_is_killed(self, box: Sandbox) -> None:
+        deaf = """
+import os, signal, time
+for number in set(range(1, 32)) - {9, 19}:
+    signal.signal(number, signal.SIG_IGN)
+os.close(1)
+os.close(2)
+while True:
+    time.sleep(1)
+"""
+        result = await box.exec(script(deaf), limits=ExecLimits(wall=1))
+        assert (result.reason, result.signal) == ("timeout", signal.SIGKILL)
+
+    async def test_a_cancelled_execution_ends(self, box: Sandbox) -> None:
+        task = asyncio.create_task(box.exec(["sleep", "654"], limits=ExecLimits(wall=60)))
+        await asyncio.sleep(1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await _running(box, "654") == 0
+        assert (await box.exec(["echo", "on"])).stdout == b"on\n"
+
+
+class TestSpawn:
+    async def test_a_conversation(self, box: Sandbox) -> None:
+        process = await box.spawn(["cat"])
+        await process.write(b"one")
+        assert await process.read(within=10) == b"one"
+        with pytest.raises(TimeoutError):
+            await process.read(within=0.2)
+        with pytest.raises(TimeoutError):
+            await process.wait(within=0.2)
+        await process.write(b"two")
+        await process.close_stdin()
+        result = await process.wait(within=10)
+        assert (result.code, result.stdout) == (0, b"two")
+
+    async def test_stderr_joins_stdout(self, box: Sandbox) -> None:
+        process = await box.spawn(["sh", "-c", "echo a; echo b >&2; echo c; exit 3"])
+        result = await process.wait(within=10)
+        assert (result.code, result.stdout, result.stderr) == (3, b"a\nb\nc\n", b"")
+        assert await process.read() == b"a\nb\nc\n"
+        assert await process.read() == b""
+
+    async def test_it_survives_an_exec_beside_it(self, box: Sandbox) -> None:
+        process = await box.spawn(["cat"])
+        assert (await box.exec(["sh", "-c", "sleep 987 & echo on"], limits=ExecLimits(wall=8))).stdout == b"on\n"
+        assert (await box.exec(["sleep", "30"], limits=ExecLimits(wall=0.5))).reason == "timeout"
+        await process.write(b"still here")
+        assert await process.read(within=10) == b"still here"
+        await process.kill()
+        assert await process.read() == b""
+        assert (await process.wait()).reason == "killed"
+        assert await _running(box, "987") == 0
+
+    async def test_its_deadline(self, box: Sandbox) -> None:
+        process = await box.spawn(["sleep", "30"], limits=ExecLimits(wall=0.5))
+        assert (await process.wait(within=20)).reason == "timeout"
+
+    async def test_writing_to_one_that_has_ended(self, box: Sandbox) -> None:
+        process = await box.spawn(["true"])
+        await process.wait(within=10)
+        with pytest.raises(InfraError):
+            await process.write(b"anyone?")
+
+    async def test_closing_the_box_ends_it(self, box: Sandbox) -> None:
+        process = await box.spawn(["sleep", "30"], limits=ExecLimits(wall=60))
+        waiting = asyncio.create_task(process.wait(within=20))
+        await asyncio.sleep(0.2)
+        await box.close()
+        with contextlib.suppress(InfraError):  # gone with its box, so that nobody may be able to tell how it ended
+            assert (await waiting).reason == "killed"
+
+
+class TestFiles:
+    async def test_write_and_read(self, box: Sandbox) -> None:
+        content = bytes(range(256)) * 300
+        await box.write("a/b/c.bin", content)
+        assert await box.read("/work/a/b/c.bin") == content
+        await box.write("/work/a/b/c.bin", b"short", mode=0o755)
+        assert await box.read("a/b/../b/c.bin") == b"short"
+        assert (await box.exec(["test", "-x", "a/b/c.bin"])).ok
+        await box.write("/tmp/t", b"")
+        assert await box.read("/tmp/t") == b""
+
+    async def test_programs_and_the_supervisor_see_the_same_files(self, box: Sandbox) -> None:
+        await box.write("in", b"given")
+        assert (await box.exec(["sh", "-c", "cat in; printf made > out; printf on >> in"])).stdout == b"given"
+        assert await box.read("out") == b"made"
+        assert await box.read("in") == b"givenon"
+        await box.write("out", b"again")
+        assert await box.read("out") == b"again"
+
+    async def test_what_cannot_be_read(self, box: Sandbox) -> None:
+        with pytest.raises(FileNotFoundError):
+            await box.read("missing")
+        with pytest.raises(ValueError):  # noqa: PT011
+            await box.read("/work")
+        await box.write("long", b"x" * 1001)
+        assert len(await box.read("long", 1001)) == 1001
+        with pytest.raises(ValueError, match="long"):
+            await box.read("long", 1000)
+        assert (await box.exec(["mkfifo", "fifo"])).ok
+        with pytest.raises(ValueError, match="fifo"):
+            await box.read("fifo")
+        with pytest.raises(ValueError, match="box"):
+            await box.read("../../../etc/passwd")
+
+    async def test_a_folder_is_not_replaced(self, box: Sandbox) -> None:
+        await box.write("folder/file", b"")
+        with pytest.raises(ValueError, match="folder"):
+            await box.write("folder", b"x")
+
+    async def test_links_lead_to_nothing_of_the_host(self, box: Sandbox, tmp_path: Path) -> None:
+        canary = tmp_path / "canary"
+        canary.write_text("of the host")
+        plant = f"ln -s {canary} link; ln -s {tmp_path} there; ln -s {canary} written"
+        assert (await box.exec(["sh", "-c", plant])).ok
+        for path in ("link", "there/canary"):
+            with pytest.raises((ValueError, FileNotFoundError)):
+                await box.read(path)
+        with pytest.raises((ValueError, FileNotFoundError)):
+            await box.download("there")
+        await box.write("written", b"of the box")
+        assert await box.read("written") == b"of the box"
+        assert canary.read_text() == "of the host"
+        with contextlib.suppress(ValueError):
+            await box.write("there/new", b"x")
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["canary"]
+
+    async def test_upload_and_download(self, box: Sandbox) -> None:
+        await box.upload(tar((member("x/one"), b"1"), (member("two"), b"22")), "in")
+        assert (await box.read("in/x/one"), await box.read("in/two")) == (b"1", b"22")
+        with tarfile.open(fileobj=io.BytesIO(await box.download("in"))) as archive:
+            files = {os.path.normpath(one.name): one.size for one in archive if one.isfile()}
+        assert files == {"x/one": 1, "two": 2}
+        with tarfile.open(fileobj=io.BytesIO(await box.download("in/two"))) as archive:
+            assert [(os.path.normpath(one.name), one.size) for one in archive] == [("two", 2)]
+        with pytest.raises(FileNotFoundError):
+            await box.download("nowhere")
+        await box.write("in/big", b"x" * 100_000)
+        with pytest.raises(ValueError, match="longer"):
+            await box.download("in", 50_000)
+        with pytest.raises(ValueError):  # noqa: PT011
+            await box.upload(b"this is no archive" * 1000, "in")
+
+    @pytest.mark.parametrize("evil", ["absolute", "dots", "link", "hard link"])
+    async def test_a_hostile_archive_leads_nowhere(self, box: Sandbox, tmp_path: Path, evil: str) -> None:
+        target = tmp_path / "target"
+        target.write_text("of the host")
+        archive = {
+            "absolute": tar((member(str(target)), b"evil")),
+            "dots": tar((member("../" * 12 + str(target)[1:]), b"evil")),
+            "link": tar(
+                (member("out", link=str(tmp_path), kind=tarfile.SYMTYPE), b""), (member("out/target"), b"evil")
+            ),
+            "hard link": tar((member("out", link=str(target), kind=tarfile.LNKTYPE), b""), (member("out"), b"evil")),
+        }[evil]
+        with contextlib.suppress(ValueError):
+            await box.upload(archive, "in")
+        assert target.read_text() == "of the host"
+        assert (await box.exec(["echo", "on"])).stdout == b"on\n"
+
+
+class TestBoxes:
+    async def test_eight_at_once_share_nothing(self, start) -> None:
+        async def one(number: int) -> bytes:
+            box = await start()
+            await box.write("mine", str(number).encode())
+            result = await box.exec(["sh", "-c", "sleep 0.2; cat mine; ls | wc -l"], limits=ExecLimits(wall=60))
+            await box.close()
+            return result.stdout
+
+        found = await asyncio.gather(*[one(number) for number in range(8)])
+        assert [b"".join(line.split()) for line in found] == [f"{number}1".encode() for number in range(8)]
+
+    async def test_two_executions_at_once(self, box: Sandbox) -> None:
+        limits = ExecLimits(wall=60)
+        results = await asyncio.gather(*[box.exec(["sh", "-c", f"sleep 0.3; echo {n}"], limits=limits) for n in "ab"])
+        assert [result.stdout for result in results] == [b"a\n", b"b\n"]
+
+    async def test_close_twice_and_use_after(self, box: Sandbox) -> None:
+        await box.close()
+        await box.close()
+        with pytest.raises(InfraError):
+            await box.exec(["true"])
+
+    async def test_a_backend_works_again_after_close(self, backend: Backend, start) -> None:
+        await backend.close()
+        box = await start()
+        assert (await box.exec(["echo", "on"])).stdout == b"on\n"
+
+    async def test_what_a_backend_cannot_hold_to_is_refused(self, backend: Backend) -> None:
+        network = (await claims(backend)).network
+        if "allow" not in network:
+            with pytest.raises(UsageError):
+                await backend.start(SandboxSpec(network=Allow(hosts=("example.org",))))
+        if not (await claims(backend)).images:
+            with pytest.raises(UsageError, match="image"):
+                await backend.start(SandboxSpec(image="debian"))
+
+    async def test_the_lifetime_ends_what_runs(self, start) -> None:
+        box = await start(lifetime=2)
+        try:
+            result = await box.exec(["sleep", "30"], limits=ExecLimits(wall=60))
+        except InfraError:
+            return
+        assert result.reason == "killed"
+
+
+KILLED = """
+import asyncio, importlib, sys
+sys.path.insert(0, {tests!r})
+from conftest import BACKENDS
+from envkit.sandbox import ExecLimits, SandboxSpec
+
+async def main():
+    module, kind, arguments = BACKENDS[{name!r}]
+    backend = getattr(importlib.import_module(module), kind)(**arguments)
+    box = await backend.start(SandboxSpec())
+    await box.write("file", b"x")
+    words = ["sh", "-c", "echo up; setsid sleep 76543 & exec sleep 76543"]
+    process = await box.spawn(words, limits=ExecLimits(wall=600))
+    await process.read()
+    print("up", flush=True)
+    await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_sweep_takes_down_what_a_killed_supervisor_left(backend: Backend) -> None:
+    source = KILLED.format(tests=str(Path(__file__).parent), name=backend.name)
+    killed = subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, start_new_session=True)
+    assert killed.stdout is not None
+    line = await asyncio.to_thread(killed.stdout.readline)
+    killed.kill()
+    killed.wait()
+    killed.stdout.close()
+    assert line == b"up\n"
+    swept = await backend.sweep()
+    for _ in range(50):
+        if not _on_host("76543"):
+            break
+        await asyncio.sleep(0.1)
+    assert not _on_host("76543")
+    assert swept >= 1 or backend.name == "slot"  # whose processes end with their supervisor
+    assert await backend.sweep() == 0
+
+
+async def test_a_sweep_spares_the_living(backend: Backend, box: Sandbox) -> None:
+    await box.write("file", b"x")
+    await backend.sweep()
+    assert await box.read("file") == b"x"
+
+
+async def test_nothing_is_left_after_close(backend: Backend, start) -> None:
+    before = {path.name for path in Path("/tmp").iterdir()}
+    box = await start()
+    await box.spawn(["sh", "-c", "sleep 13579 & exec sleep 13579"], limits=ExecLimits(wall=600))
+    await box.exec(["true"])
+    await box.close()
+    await backend.close()
+    assert not _on_host("13579")
+    new = {path.name for path in Path("/tmp").iterdir()} - before
+    assert not {name for name in new if name.startswith("envkit-") and name != f"envkit-{os.getuid()}"}
+
+
+async def _running(box: Sandbox, word: str) -> int:
+    """How many processes of the host have this argument to sleep, in whatever box."""
+    for _ in range(20):
+        if not (found := _on_host(word)):
+            return 0
+        await asyncio.sleep(0.05)
+    return found
+
+
+def _on_host(word: str) -> int:
+    wanted = f"sleep\0{word}\0".encode()
+    found = 0
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            found += (folder / "cmdline").read_bytes().endswith(wanted)
+        except OSError:
+            continue
+    return found
+
+
+def _resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
