@@ -11,7 +11,7 @@ from envkit.rows import Row
 from envkit.sandbox import SandboxSpec
 from envkit.verify.code import judge_asserts
 
-from .programs import completed, opening, replied
+from .programs import completed, left_out, opening, replied
 
 REVISION = "7dce6050a7d6d172f3cc5c32aa97f52fa1a2e544"
 CHAT = (
@@ -66,6 +66,8 @@ class ChatEnv(SingleTurnEnv[FunctionTask]):
         source = self.program(task, rollout.reply)
         if source is None:
             return Score(value=0.0, reason="no_code")
+        if missing := left_out(task.code, task.entry_point, task.tests, source):
+            return Score(value=0.0, answer=source, reason=f"the reply leaves out {missing}, which the tests call")
         verdict = await judge_asserts(
             rollout.fresh_sandbox,
             source,

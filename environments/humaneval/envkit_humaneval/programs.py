@@ -29,19 +29,24 @@ def completed(code: str, function: str, reply: str) -> str | None:
     beginning = code.strip()
     if reply.lstrip().startswith(beginning):
         return beginning + _cut(reply.lstrip()[len(beginning) :])
-    if re.search(_pattern(function), reply, re.MULTILINE):
+    if _defines(reply, function):
         return reply
     return code + _cut(reply)
 
 
 def replied(code: str, function: str, reply: str) -> str | None:
-    """The code block that defines the function, below the prompt's own imports and helpers; a block that does not
-    define it continues the prompt. None where there is no code."""
+    """The code block that defines the function, as it stands; one that does not define it continues the prompt. None
+    where there is no code."""
     program = extract(reply, must_define=function)
     if program is None:
         return None
-    defined = re.search(_pattern(function), program.source, re.MULTILINE)
-    return _with_imports((opening(code, function) if defined else code) + program.source)
+    return _with_imports(program.source if _defines(program.source, function) else code + program.source)
+
+
+def left_out(code: str, function: str, tests: str, program: str) -> str | None:
+    """A function that the prompt has beside the one asked for, that the tests call and the program lacks."""
+    helpers = re.findall(r"^def (\w+)", opening(code, function), re.MULTILINE)
+    return next((name for name in helpers if f"{name}(" in tests and not _defines(program, name)), None)
 
 
 def _with_imports(source: str) -> str:
@@ -51,6 +56,10 @@ def _with_imports(source: str) -> str:
 
 def _cut(continuation: str) -> str:
     return continuation[: min(i for stop in STOPS if (i := (continuation + stop).find(stop)) >= 0)]
+
+
+def _defines(program: str, function: str) -> bool:
+    return re.search(_pattern(function), program, re.MULTILINE) is not None
 
 
 def _pattern(function: str) -> str:
