@@ -24,7 +24,7 @@ from envkit.sandbox.slot import cgroups, seccomp
 from envkit.sandbox.slot.box import SlotBox
 from envkit.sandbox.slot.cgroups import Cgroups
 from envkit.sandbox.slot.images import Images
-from envkit.sandbox.slot.slot import Make, Slot, interpreter_folders
+from envkit.sandbox.slot.slot import Make, Slot, SlotLost, interpreter_folders
 
 OLDEST_KERNEL = (5, 12)
 """mount_setattr: a whole tree read-only at once."""
@@ -59,8 +59,15 @@ class SlotBackend(Backend):
         image = None
         if spec.image is not None:
             image = await loop.run_in_executor(self._thread(), self._unpack, spec.image)
-        slot = await self._lease(Make(image, spec.workdir))
-        slot.attach(loop)
+        make = Make(image, spec.workdir)
+        while (slot := self._take_idle(make)) is not None:
+            with suppress(SlotLost):  # it died while it was idle, as slots of a machine short of memory do
+                return await self._open(slot, spec)
+        return await self._open(await self._fresh(make), spec)
+
+    async def _open(self, slot: Slot, spec: SandboxSpec) -> SlotBox:
+        self._refill_soon(slot.make)
+        slot.attach(asyncio.get_running_loop())
         try:
             limits = spec.limits
             await slot.open(disk=limits.disk, files=limits.files, loopback=spec.network == "loopback")
@@ -68,16 +75,18 @@ class SlotBackend(Backend):
             slot.detach()
             await self._retire(slot)
             raise
-        return SlotBox(spec, slot, path=_path(image), cgroups=self._cgroups, give_back=self._take_back)
+        return SlotBox(spec, slot, path=_path(slot.make.image), cgroups=self._cgroups, give_back=self._take_back)
 
     async def sweep(self) -> int:
         return await asyncio.get_running_loop().run_in_executor(None, _sweep)
 
     async def close(self) -> None:
         with self._lock:
-            thread, self._starter = self._starter, None
+            thread = self._starter
         if thread is not None:
             await asyncio.get_running_loop().run_in_executor(thread, self._end_all)
+            with self._lock:
+                self._starter = None
             thread.shutdown(wait=False)
 
     async def _try(self) -> Capabilities | str:
@@ -100,16 +109,16 @@ class SlotBackend(Backend):
     # Slots. Everything that starts or ends one runs in the starter thread: it may block, and the kernel ends slots
     # when the thread that started them ends.
 
-    async def _lease(self, make: Make) -> Slot:
-        slot = self._take_idle(make)
-        if slot is None:
-            loop = asyncio.get_running_loop()
-            starting = loop.run_in_executor(self._thread(), self._begin, make)
-            try:
-                slot = await asyncio.shield(starting)
-            except asyncio.CancelledError:
-                starting.add_done_callback(self._keep_unwanted)
-                raise
+    async def _fresh(self, make: Make) -> Slot:
+        starting = asyncio.get_running_loop().run_in_executor(self._thread(), self._begin, make)
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            starting.add_done_callback(self._keep_unwanted)
+            raise
+
+    def _refill_soon(self, make: Make) -> None:
+        """Have one slot more than is in use, started in the background."""
         with self._lock:
             ready = any(each.make == make for each in self._idle)
             refill = not ready and self._most_idle > 0 and make not in self._refilling
@@ -117,7 +126,6 @@ class SlotBackend(Backend):
                 self._refilling.add(make)
         if refill:
             self._thread().submit(self._refill, make)
-        return slot
 
     def _take_idle(self, make: Make) -> Slot | None:
         while True:
@@ -142,9 +150,10 @@ class SlotBackend(Backend):
 
     def _keep(self, slot: Slot) -> None:
         with self._lock:
-            oldest = self._idle.pop(0) if len(self._idle) >= max(1, self._most_idle) else None
             self._idle.append(slot)
-        if oldest is not None:
+            surplus = self._idle[: max(0, len(self._idle) - self._most_idle)]
+            del self._idle[: len(surplus)]
+        for oldest in surplus:
             self._thread().submit(self._finish, oldest)
 
     async def _retire(self, slot: Slot) -> None:

@@ -139,23 +139,19 @@ class Lane:
 
 def remove(folder: Path) -> None:
     """Remove a cgroup and those in it, and kill whatever is still there. Blocks for up to 2 s."""
-    if not folder.is_dir():
-        return
-    for child in [entry for entry in folder.iterdir() if entry.is_dir()]:
-        remove(child)
     deadline = time.monotonic() + 2.0
-    while True:
-        try:
-            folder.rmdir()
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            if error.errno != errno.EBUSY or time.monotonic() > deadline:
-                raise
+    with suppress(FileNotFoundError):  # gone, perhaps just now
+        for child in [entry for entry in folder.iterdir() if entry.is_dir()]:
+            remove(child)
+        while True:
+            try:
+                folder.rmdir()
+                return
+            except OSError as error:
+                if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                    raise
             _kill_all(folder)
             time.sleep(0.01)  # the dead leave a cgroup a moment after they are waited for
-        else:
-            return
 
 
 def _kill_all(folder: Path) -> None:

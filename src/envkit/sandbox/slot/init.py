@@ -31,6 +31,7 @@ UID = 1000
 
 MESSAGE_BYTES = 1 << 16
 MOST_FDS = 16
+NEVER = float("inf")
 
 _NAMESPACES = (
     kernel.CLONE_NEWUSER
@@ -140,8 +141,8 @@ class _Init:
 
     def turn(self) -> None:
         """What is to be done after each event, or at the next deadline."""
-        due = min((each.deadline for each in self._executions.values()), default=None)
-        pause = None if due is None else max(0.0, due - time.monotonic()) * 1000 + 1
+        due = min((each.deadline for each in self._executions.values()), default=NEVER)
+        pause = None if due == NEVER else max(0.0, due - time.monotonic()) * 1000 + 1
         for fd, _ in self._poll.poll(pause):
             if fd == self._control.fileno():
                 self._hear()
@@ -150,7 +151,7 @@ class _Init:
         now = time.monotonic()
         for each in self._executions.values():
             if each.deadline <= now:
-                each.late, each.deadline = True, float("inf")
+                each.late, each.deadline = True, NEVER
                 os.kill(each.warden, signal.SIGKILL)
 
     def _hear(self) -> None:

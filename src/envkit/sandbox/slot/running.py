@@ -197,32 +197,33 @@ class Running:
     def _result(self, ended: Ended, wall: float) -> ExecResult:
         status = signal.SIGKILL if ended.status is None else ended.status
         code = os.waitstatus_to_exitcode(status)
-        peak = ended.rss
-        out_of_memory = False
+        peak, out_of_memory = ended.rss, False
+        cpu = None if ended.status is None else ended.cpu  # the kernel does not count those that it killed for us
         if self._lane is not None:
             with suppress(OSError):  # the slot is gone, and its cgroups with it
                 peak = self._lane.peak_memory() or peak
                 out_of_memory = self._lane.out_of_memory()
+                cpu = max(0.0, total - self._cpu_before) if (total := self._lane.cpu()) is not None else cpu
         stdout, stderr = [*(stream.bytes for stream in self._streams), b"", b""][:2]
         return ExecResult(
             code=code if code >= 0 else None,
             signal=-code if code < 0 else None,
-            reason=self._why(ended, code, out_of_memory=out_of_memory),
+            reason=self._why(ended, code, cpu or 0.0, out_of_memory=out_of_memory),
             stdout=stdout,
             stderr=stderr,
             truncated=any(stream.truncated for stream in self._streams),
             wall=wall,
-            cpu=ended.cpu,
+            cpu=cpu,
             peak_memory=peak,
         )
 
-    def _why(self, ended: Ended, code: int, *, out_of_memory: bool) -> Reason:
+    def _why(self, ended: Ended, code: int, cpu: float, *, out_of_memory: bool) -> Reason:
         if any(stream.truncated for stream in self._streams):
             return "output"  # perhaps of a program that had ended before its output was read
         if ended.status is not None:
             if out_of_memory and code != 0:
                 return "memory"
-            if code == -signal.SIGXCPU or (code == -signal.SIGKILL and ended.cpu >= self._limits.cpu):
+            if code == -signal.SIGXCPU or (code == -signal.SIGKILL and cpu >= self._limits.cpu):
                 return "timeout"
             return "killed" if code == -signal.SIGKILL else "exit"
         if ended.late:

@@ -16,6 +16,7 @@ import site
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +83,7 @@ class Slot:
         self._answer: asyncio.Future[dict[str, Any]] | None = None
         self._lanes: list[Lane] = []
         self._free_lanes: list[Lane] = []
+        self._ending = threading.Lock()
 
     @classmethod
     def start(cls, make: Make, number: int) -> Slot:
@@ -127,19 +129,20 @@ class Slot:
     def end(self) -> None:
         """Kill everything in it, and return when it is gone. Blocks; may be called twice, from any thread."""
         self.lost = True
-        if self._process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._init, signal.SIGKILL)
-            try:
-                self._process.wait(5.0)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        self.let_go()
-        for lane in self._lanes:
-            lane.remove()
-        self._lanes.clear()
-        self._free_lanes.clear()
+        with self._ending:
+            if self._init >= 0:
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(self._init, signal.SIGKILL)
+                try:
+                    self._process.wait(5.0)
+                except subprocess.TimeoutExpired:
+                    self._process.kill()
+                    self._process.wait()
+            self.let_go()
+            for lane in self._lanes:
+                lane.remove()
+            self._lanes.clear()
+            self._free_lanes.clear()
 
     def let_go(self) -> None:
         """Close what this process has of it, and leave it to others: in a fork, it is the parent's."""
@@ -292,6 +295,12 @@ def _interpreter() -> str:
     return str(plain) if plain.exists() else sys.executable
 
 
+def _python3() -> str:
+    """What `python3` is in the box."""
+    plain = Path(sys.base_prefix, "bin", "python3")
+    return str(plain) if plain.exists() else _interpreter()
+
+
 def _config(make: Make, number: int) -> dict[str, Any]:
     machine = os.uname().machine
     filters = {str(on): base64.b64encode(seccomp.program(machine, loopback=on)).decode() for on in (False, True)}
@@ -301,7 +310,7 @@ def _config(make: Make, number: int) -> dict[str, Any]:
         "workdir": make.workdir,
         "prefixes": interpreter_folders(),
         "filters": filters,
-        "python": _interpreter(),
+        "python": _python3(),
         "paths": site.getsitepackages([sys.base_prefix]),
     }
 
