@@ -107,19 +107,29 @@ class Turn(Record):
 class Score(Record):
     """What a reward says of a rollout: `value` (None: undecided, so the rollout is not scored) and why.
 
-    `answer` is what was judged, `span` its character offsets in the reply.
+    `answer` is what was judged, `span` its character offsets in the reply. Where a program was run, `interpreter` is
+    what ran it, and `judge` the version of what judged it.
     """
 
     value: float | None
     answer: str | None = None
     reason: str | None = None
     span: tuple[int, int] | None = None
+    interpreter: str | None = None
+    judge: str | None = None
 
     @classmethod
     def of(cls, verdict: Any) -> Score:
         """The score of a verifier's verdict: 1 where it is correct, 0 where not, None where it could not decide."""
         value = None if verdict.correct is None else float(verdict.correct)
-        return cls(value=value, answer=verdict.answer, reason=verdict.reason, span=verdict.span)
+        return cls(
+            value=value,
+            answer=verdict.answer,
+            reason=verdict.reason,
+            span=verdict.span,
+            interpreter=getattr(verdict, "interpreter", None),
+            judge=getattr(verdict, "version", None),
+        )
 
 
 class ErrorRecord(Record):
