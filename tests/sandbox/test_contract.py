@@ -249,8 +249,6 @@ class TestSpawn:
         process = await box.spawn(["sh", "-c", "echo a; echo b >&2; echo c; exit 3"])
         result = await process.wait(within=10)
         assert (result.code, result.stdout, result.stderr) == (3, b"a\nb\nc\n", b"")
-        assert await process.read() == b"a\nb\nc\n"
-        assert await process.read() == b""
 
     async def test_it_survives_an_exec_beside_it(self, box: Sandbox) -> None:
         process = await box.spawn(["cat"])
@@ -329,8 +327,9 @@ class TestFiles:
         for path in ("link", "there/canary"):
             with pytest.raises((ValueError, FileNotFoundError)):
                 await box.read(path)
-        with pytest.raises((ValueError, FileNotFoundError)):
-            await box.download("there")
+        with contextlib.suppress(ValueError, FileNotFoundError):  # or the link itself
+            assert b"of the host" not in await box.download("there")
+            assert b"of the host" not in await box.download("there/canary")
         await box.write("written", b"of the box")
         assert await box.read("written") == b"of the box"
         assert canary.read_text() == "of the host"

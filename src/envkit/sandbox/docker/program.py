@@ -22,13 +22,13 @@ MARK = "ENVKIT_EXECUTION"
 """The environment variable that tells one execution's processes from another's."""
 
 LIMITED = """
-ulimit -S -t "$1"; ulimit -H -t $(($1 + 1))
-if (ulimit -u "$2") 2>/dev/null; then ulimit -u "$2"; else ulimit -p "$2"; fi
-[ "$3" = apart ] || exec 2>&1
-shift 3
+ulimit -S -t "$1"; ulimit -H -t $(($1 + 1)); ulimit -f "$2"
+if (ulimit -u "$3") 2>/dev/null; then ulimit -u "$3"; else ulimit -p "$3"; fi
+[ "$4" = apart ] || exec 2>&1
+shift 4
 exec "$@"
 """
-"""Run by sh: seconds, processes of the box's user, whether stderr stays apart, then the program."""
+"""Run by sh: seconds, a file's blocks of 512 bytes, the user's processes, whether stderr stays apart, the program."""
 
 SIGNALS = frozenset(int(number) for number in signal.valid_signals())
 
@@ -81,11 +81,11 @@ class Program(Running):
     ) -> None:
         """Start it; `pids` is what all of the box's programs may have."""
         apart = "joined" if self._interactive else "apart"
-        seconds = str(math.ceil(self.limits.cpu))
+        seconds, blocks = math.ceil(self.limits.cpu), max(1, self.limits.disk // 512)
         created = await self._daemon.call(
             "exec_create",
             container,
-            ["/bin/sh", "-c", LIMITED, "sh", seconds, str(pids), apart, *argv],
+            ["/bin/sh", "-c", LIMITED, "sh", str(seconds), str(blocks), str(pids), apart, *argv],
             stdin=True,
             user=f"{user}:{user}",
             workdir=cwd,
