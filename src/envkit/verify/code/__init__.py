@@ -6,7 +6,7 @@
     verdict = await judge_calls(rollout.fresh_sandbox, program, [Call("add", [1, 2], expected=3)])
 
 - `judge_stdio`: a program that reads stdin and prints, in Python, JavaScript, Bash, C or C++;
-- `judge_calls`: functions whose results are compared, by `exact`, `as_json` or `within(...)`;
+- `judge_calls`: functions whose results are compared, by `exact`, `as_json`, `unordered` or `within(...)`;
 - `judge_asserts`: functions called by test code, as HumanEval's and MBPP's, in Python or JavaScript;
 - `judge_pytest`: files over which pytest runs.
 
@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from envkit.verify.code.asserts import judge_asserts
 from envkit.verify.code.calls import Call, judge_calls
-from envkit.verify.code.compare import Compare, as_json, exact, within
+from envkit.verify.code.compare import Compare, as_json, exact, unordered, within
 from envkit.verify.code.extract import Program, extract
 from envkit.verify.code.repository import judge_pytest
 from envkit.verify.code.stdio import StdioCase, judge_stdio
@@ -42,5 +42,6 @@ __all__ = [
     "judge_calls",
     "judge_pytest",
     "judge_stdio",
+    "unordered",
     "within",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -16,7 +17,7 @@ def exact(expected: object, got: object) -> bool:
     if type(expected) is not type(got):
         return False
     match expected:
-        case list() | tuple():
+        case list() | tuple() | deque():
             return _pairwise(cast(Sequence[Any], expected), cast(Sequence[Any], got), exact)
         case dict():
             return _same_dict(cast(Mapping[Any, Any], expected), cast(Mapping[Any, Any], got), exact)
@@ -33,6 +34,36 @@ def as_json(expected: object, got: object) -> bool:
     """Equal where JSON cannot tell the two apart, as LiveCodeBench needs: a tuple is a list, 2.0 is 2; but True is
     not 1."""
     return _loosely(expected, got, lambda a, b: a == b or (a != a and b != b))
+
+
+def unordered(expected: object, got: object) -> bool:
+    """Sequences or sets of the same elements in any order, each as often; all else, elements too, as `as_json`."""
+    match expected, got:
+        case (list() | tuple() | set() | frozenset(), list() | tuple() | set() | frozenset()):
+            mine, other = cast(Sequence[Any], expected), cast(Sequence[Any], got)
+            return len(mine) == len(other) and sorted(map(_text, mine)) == sorted(map(_text, other))
+        case _:
+            return as_json(expected, got)
+
+
+def _text(value: Any) -> str:
+    """One text for all values that are equal by `as_json`: sorted, where hashes could be made to collide."""
+    match value:
+        case bool():
+            return str(value)
+        case float():
+            return hex(int(value)) if value.is_integer() else repr(value)
+        case int():
+            return hex(value)
+        case list() | tuple():
+            return f"[{','.join(map(_text, cast(Sequence[Any], value)))}]"
+        case set() | frozenset():
+            return f"{{{','.join(sorted(map(_text, cast(set[Any], value))))}}}"
+        case dict():
+            pairs = cast(Mapping[Any, Any], value).items()
+            return f"{{{','.join(sorted(f'{_text(key)}:{_text(item)}' for key, item in pairs))}}}"
+        case _:
+            return repr(value)
 
 
 def within(absolute: float = 1e-6, relative: float = 1e-6) -> Compare:

@@ -3,6 +3,7 @@
     None, bool, int, finite float, str, list   as JSON has them; a float never looks like an int
     {"i": hex} large int   {"f": "nan" | "inf" | "-inf"}   {"c": [re, im]} complex   {"b": hex} bytes
     {"a": hex} bytearray   {"t": [...]} tuple   {"s": [...]} set   {"z": [...]} frozenset   {"d": [[k, v], ...]} dict
+    {"k": [name, [[k, v], ...]]} Counter, OrderedDict, defaultdict   {"q": [...]} deque
     {"r": [start, stop, step]} range   {"o": text} an object that is none of these, or is too large: equal to nothing
 
 A subclass is an object like any other. Nothing is pickled or evaluated, and no tree is deeper or larger than the caps.
@@ -14,9 +15,11 @@ import sys
 from typing import Any
 
 DEPTH = 100
-NODES = 250000
+NODES = 900000
 TEXT = 4 << 20
-"""Levels, values and characters of one tree; they bound what the host holds while it reads one."""
+"""Levels, values and characters of one tree; they bound what the host holds while it reads one. What holds others counts
+as three values."""
+MAPPINGS = ("Counter", "OrderedDict", "defaultdict")
 COLLISIONS = 32
 """Elements of one set with the same hash: more are made to make the reader slow."""
 
@@ -65,9 +68,11 @@ def _pack(value: Any, depth: int, left: list[int]) -> Any:
     if kind is str:
         _spend(left, len(value))
         return value
+    left[0] -= 2
     if kind is list:
         return [_pack(item, depth + 1, left) for item in value]
     if kind is dict:
+        left[0] -= 3 * len(value)
         return {"d": [[_pack(k, depth + 1, left), _pack(v, depth + 1, left)] for k, v in value.items()]}
     tag = {tuple: "t", set: "s", frozenset: "z"}.get(kind)
     if tag is not None:
@@ -79,6 +84,10 @@ def _pack(value: Any, depth: int, left: list[int]) -> Any:
         return {"c": [_pack(value.real, depth + 1, left), _pack(value.imag, depth + 1, left)]}
     if kind is range:
         return {"r": [_pack(part, depth + 1, left) for part in (value.start, value.stop, value.step)]}
+    if kind.__module__ == "collections" and kind.__name__ in MAPPINGS:
+        return {"k": [kind.__name__, _pack(dict(value), depth, left)["d"]]}
+    if kind.__module__ == "collections" and kind.__name__ == "deque":
+        return {"q": [_pack(item, depth + 1, left) for item in value]}
     return {"o": str(kind.__name__)[:100]}
 
 
@@ -112,6 +121,8 @@ def _unpack(tree: Any, depth: int) -> Any:
         raise ValueError("no value")
     if tag == "d":
         return _dict(inner, depth)
+    if tag == "k" and len(inner) == 2 and inner[0] in MAPPINGS and kind_of(inner[1]) is list:
+        return _mapping(inner[0], _dict(inner[1], depth))
     items = [_unpack(item, depth + 1) for item in inner]
     if tag == "t":
         return tuple(items)
@@ -123,6 +134,8 @@ def _unpack(tree: Any, depth: int) -> Any:
         return complex(*items)
     if tag == "r" and len(items) == 3 and all(kind_of(item) is int for item in items):
         return range(*items)
+    if tag == "q":
+        return __import__("collections").deque(items)
     raise ValueError("no value")
 
 
@@ -147,6 +160,11 @@ def _dict(pairs: list[Any], depth: int) -> dict[Any, Any]:
         raise ValueError("no value")
     keys = _distinct([_unpack(pair[0], depth + 1) for pair in pairs])
     return dict(zip(keys, [_unpack(pair[1], depth + 1) for pair in pairs]))  # noqa: B905 - not in old interpreters
+
+
+def _mapping(name: str, items: dict[Any, Any]) -> Any:
+    kind = getattr(__import__("collections"), name)
+    return kind(None, items) if name == "defaultdict" else kind(items)
 
 
 def _distinct(items: list[Any]) -> list[Any]:

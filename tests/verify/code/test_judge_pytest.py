@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from envkit.errors import InfraError, UsageError
+from envkit.verify.code import Fresh, judge_pytest
+
+TESTS = {"tests/test_m.py": b"from m import f\ndef test_a(): assert f(1) == 1\ndef test_b(): assert f(2) == 4\n"}
+IDS = ["tests/test_m.py::test_a", "tests/test_m.py::test_b"]
+RIGHT = b"def f(x): return x * x"
+
+
+@pytest.fixture
+async def with_pytest(fresh: Fresh) -> Fresh:
+    async with fresh() as box:
+        found = await box.exec(["python3", "-I", "-c", "import pytest"])
+    if not found.ok:
+        pytest.skip("the boxes' Python has no pytest")
+    return fresh
+
+
+async def test_tests_that_pass(with_pytest: Fresh) -> None:
+    for expected in (None, IDS, IDS[:1]):
+        verdict = await judge_pytest(with_pytest, {"m.py": RIGHT}, TESTS, expected=expected)
+        assert verdict, verdict.reason
+    assert "pytest" in (verdict.interpreter or "")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        b"def f(x): return x",
+        b"1 / 0",
+        b"import os\nos._exit(0)",
+        b"import pytest\npytest.skip('no', allow_module_level=True)",
+        b"import pytest\ndef f(x): pytest.skip('no')",
+        b"import pytest\ndef f(x): pytest.xfail('no')",
+        b"import pytest\npytest.exit('done', 0)",
+        b"import sys\nsys.exit(0)",
+        b"import sys\ndef f(x): return 1\nfor fd in range(3, 9):\n    try: import os; os.write(fd, b'passed')\n    except OSError: pass",  # noqa: E501
+    ],
+)  # fmt: skip
+async def test_tests_that_do_not_pass(with_pytest: Fresh, source: bytes) -> None:
+    assert not await judge_pytest(with_pytest, {"m.py": source}, TESTS)
+    assert not await judge_pytest(with_pytest, {"m.py": source}, TESTS, expected=IDS)
+
+
+async def test_the_candidate_configures_nothing_and_replaces_no_test(with_pytest: Fresh) -> None:
+    files = {
+        "m.py": b"def f(x): return 0",
+        "conftest.py": b"def pytest_collection_modifyitems(items): items.clear()",
+        "pytest.ini": b"[pytest]\naddopts = --co",
+        "tests/conftest.py": b"import os\nos._exit(0)",
+        "tests/test_m.py": b"def test_a(): pass\ndef test_b(): pass",
+    }
+    verdict = await judge_pytest(with_pytest, files, TESTS)
+    assert [case.passed for case in verdict.cases] == [False, False]
+    assert await judge_pytest(with_pytest, {**files, "m.py": RIGHT}, TESTS)
+
+
+async def test_a_missing_test_fails(with_pytest: Fresh) -> None:
+    verdict = await judge_pytest(with_pytest, {"m.py": RIGHT}, TESTS, expected=[*IDS, "tests/test_m.py::test_c"])
+    assert verdict.reason == "tests/test_m.py::test_c: not run"
+
+
+async def test_without_pytest_there_is_no_verdict(fresh: Fresh) -> None:
+    async with fresh() as box:
+        kind: Any = type(box)
+
+    class Bare(kind):
+        async def exec(self, argv: Any, **options: Any) -> Any:
+            return await super().exec([*argv[:1], "-S", *argv[1:]], **options)
+
+    from contextlib import asynccontextmanager
+
+    @asynccontextmanager
+    async def bare():
+        async with fresh() as box:
+            box.__class__ = Bare
+            yield box
+
+    with pytest.raises(InfraError, match="Install pytest"):
+        await judge_pytest(bare, {"m.py": RIGHT}, TESTS)
+
+
+async def test_no_tests_are_a_mistake(fresh: Fresh) -> None:
+    with pytest.raises(UsageError, match="nothing to judge"):
+        await judge_pytest(fresh, {}, {"check.py": b""})

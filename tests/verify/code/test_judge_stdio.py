@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from envkit.errors import EnvError, UsageError
+from envkit.sandbox.base import ExecLimits
+from envkit.verify.code import Fresh, StdioCase, judge_stdio
+
+CASES = [StdioCase("3\n1 2 3\n", "6\n"), StdioCase("2\n-1 5\n", "4"), StdioCase("1\n0\n", "0\n")]
+SHORT = ExecLimits(wall=2, cpu=2)
+SUMS = {
+    "python": "input()\nprint(sum(map(int, input().split())))",
+    "javascript": "const [n, xs] = require('fs').readFileSync(0, 'utf8').split('\\n');"
+    "console.log(xs.split(' ').map(Number).reduce((a, b) => a + b))",
+    "bash": "read n; read -a xs; s=0; for x in ${xs[@]}; do s=$((s + x)); done; echo $s",
+    "c": '#include <stdio.h>\nint main() { int n, x, s = 0; scanf("%d", &n);'
+    ' while (n--) { scanf("%d", &x); s += x; } printf("%d\\n", s); }',
+    "cpp": "#include <iostream>\nint main() { int n, x, s = 0; std::cin >> n;"
+    " while (n--) { std::cin >> x; s += x; } std::cout << s; }",
+}
+TOOLS = {"python": "python3", "javascript": "node", "bash": "bash", "c": "gcc", "cpp": "g++"}
+
+
+@pytest.mark.parametrize("language", SUMS)
+async def test_each_language_runs(fresh: Fresh, language: str) -> None:
+    if shutil.which(TOOLS[language]) is None:
+        pytest.skip(f"{TOOLS[language]} is not installed")
+    verdict = await judge_stdio(fresh, SUMS[language], CASES, language=language)
+    assert verdict, verdict.reason
+    assert len(verdict.cases) == 3
+    assert verdict.interpreter
+    wrong = await judge_stdio(fresh, SUMS[language].replace("0", "1").replace("sum(", "max("), CASES, language=language)
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("print(7)", "different output"),
+        ("print(6)\nraise SystemExit(3)", "exited with code 3"),
+        ("print(6)\n1/0", "ZeroDivisionError"),
+        ("while True: pass", "time limit|signal"),
+        ("while True: print('x' * 100000)", "output limit"),
+        ("import os, signal\nprint(6, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)", "signal 9|killed"),
+        ("print(6", "SyntaxError"),
+    ],
+)
+async def test_what_goes_wrong_fails_and_says_how(fresh: Fresh, source: str, reason: str) -> None:
+    verdict = await judge_stdio(fresh, source, CASES, limits=SHORT)
+    assert not verdict
+    assert len(verdict.cases) == 1
+    assert any(each in (verdict.reason or "") for each in reason.split("|")), verdict.reason
+
+
+async def test_every_case_is_run_where_asked(fresh: Fresh) -> None:
+    verdict = await judge_stdio(fresh, "print(4)", CASES, stop_early=False)
+    assert [case.passed for case in verdict.cases] == [False, True, False]
+    assert (verdict.cases[0].expected, verdict.cases[0].got) == ("6\n", "4\n")
+
+
+async def test_a_program_that_does_not_compile_says_where(fresh: Fresh) -> None:
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc is not installed")
+    verdict = await judge_stdio(fresh, "int main({", CASES, language="c")
+    assert not verdict
+    assert "does not compile: main.c:1" in (verdict.reason or "")
+
+
+async def test_long_right_answers_are_not_cut(fresh: Fresh) -> None:
+    case = StdioCase("", "x" * 300_000)
+    assert await judge_stdio(fresh, "print('x' * 300000)", [case], limits=ExecLimits(output=1000))
+
+
+ANY_ORDER = """
+import sys
+given, expected, got = (open(name).read().split() for name in sys.argv[1:])
+print("accepted")
+if sorted(expected) != sorted(got):
+    sys.exit("no permutation: " + " ".join(got))
+"""
+
+
+async def test_a_checker_decides_what_text_does_not(fresh: Fresh) -> None:
+    case = StdioCase("", "1 2 3")
+    assert await judge_stdio(fresh, "print(3, 1, 2)", [case], checker=ANY_ORDER)
+    wrong = await judge_stdio(fresh, "print(3, 1, 1)", [case], checker=ANY_ORDER)
+    assert wrong.reason == "the checker rejects: no permutation: 3 1 1"
+    close = await judge_stdio(fresh, "print(1.0000000001)", [StdioCase("", "1.0")], checker=ANY_ORDER)
+    assert not close
+
+
+async def test_an_output_cannot_talk_a_checker_into_it(fresh: Fresh) -> None:
+    echoing = "import sys\nprint(open('got.txt').read())\nsys.exit(open('got.txt').read())"
+    source = 'print(\'\\n{"accepted": true, "why": ""}\\naccepted\\n0\')'
+    assert not await judge_stdio(fresh, source, [StdioCase("", "1")], checker=echoing)
+
+
+async def test_a_checker_that_an_output_breaks_rejects_it(fresh: Fresh) -> None:
+    fragile = "import os, sys\nif open('got.txt').read().strip() == 'boom': os._exit(0)"
+    assert not await judge_stdio(fresh, "print('boom')", [StdioCase("", "1")], checker=fragile)
+    with pytest.raises(EnvError, match="checker"):
+        await judge_stdio(fresh, "print(2)", [StdioCase("", "1")], checker="import os\nos._exit(0)")
+
+
+async def test_what_cannot_be_judged_is_said(fresh: Fresh) -> None:
+    with pytest.raises(UsageError, match="cobol"):
+        await judge_stdio(fresh, "", CASES, language="cobol")
+    with pytest.raises(UsageError, match="nothing to judge"):
+        await judge_stdio(fresh, "", [])
+    assert not await judge_stdio(fresh, None, CASES)
