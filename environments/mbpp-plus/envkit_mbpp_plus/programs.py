@@ -5,6 +5,9 @@ from __future__ import annotations
 STOPS = ('\n"""', "\nassert", "\nprint", "\nif __name__", "\n```")
 """Where a continuation has left the solution: at its own tests, or at the next problem."""
 
+LONG = 20_000
+"""Items of a result that are compared one by one."""
+
 
 def completed(problem: str, reply: str) -> str | None:
     """The code that continues the problem's docstring, cut at the first stop, whether or not the reply repeats it."""
@@ -15,14 +18,25 @@ def completed(problem: str, reply: str) -> str | None:
 
 
 def plain(source: str, function: str) -> str:
-    """The program with this function returning a plain dict in place of a Counter or another kind of dict, which
-    EvalPlus, comparing by ==, takes for one."""
+    """The program with this function's results in a form that can leave the box.
+
+    A Counter or another kind of dict becomes a plain one, as EvalPlus, comparing by ==, takes it for one. A list or
+    tuple of more than LONG items becomes its length and a digest: a few references return millions of items.
+    """
     return f"""{source}
 
 def _plainly(function):
+    import hashlib
     def called(*arguments):
         result = function(*arguments)
-        return dict(result) if isinstance(result, dict) else result
+        if isinstance(result, dict):
+            return dict(result)
+        if type(result) not in (list, tuple) or len(result) <= {LONG}:
+            return result
+        digest = hashlib.sha256()
+        for item in result:
+            digest.update(repr(item).encode() + b"\\n")
+        return [type(result).__name__, len(result), digest.hexdigest()]
     return called
 
 {function} = _plainly({function})
