@@ -61,6 +61,11 @@ async def test_the_hosts_environment_stays_outside(monkeypatch: pytest.MonkeyPat
         ("import atexit; atexit.register(print, 'bye')", 0, ""),
         ("import threading, time; threading.Thread(target=lambda: (time.sleep(0.05), print('late'))).start()", 0, ""),
         ("open('kept', 'w').write('x' * 9)", 0, ""),
+        ("file = open('kept', 'w')\nfile.write('x' * 9)\nloop = [file]\nloop.append(loop)\ndel file", 0, ""),
+        ("class Late:\n  def __del__(self): print('gone')\nlate = Late()", 0, ""),
+        ("import ctypes; ctypes.CDLL(None).printf(b'from C')", 0, ""),
+        ("import threading, time; threading.Thread(target=time.sleep, args=(9,), daemon=True).start()", 0, ""),
+        ("import atexit, sys\natexit.register(print, 'bye')\nsys.exit(4)", 4, ""),
         ("print('a' +)", 1, "    print('a' +)\n               ^\nSyntaxError: invalid syntax\n"),
         ("import nowhere", 1, "ModuleNotFoundError: No module named 'nowhere'\n"),
         ("import sys\nsys.stdout.close()\n", 0, ""),
@@ -384,7 +389,7 @@ async def test_a_program_runs_on_beside_others() -> None:
         await opened.python("open('/work/shared', 'w').write('seen')")
         await repl.write(b"print(x, open('/work/shared').read())\n")
         text = b""
-        while b"42 seen" not in text:
+        while b"42 seen\n" not in text:
             text += await repl.read(within=10)
         with pytest.raises(TimeoutError):
             await repl.read(within=0.2)

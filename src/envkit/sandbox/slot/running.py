@@ -139,6 +139,7 @@ class Running:
             self._number, ended = self._slot.run(fds, wall=self._limits.wall, rlimits=self._rlimits())
         except BaseException:
             self._release()
+            self.ended.cancel()
             raise
         finally:
             for fd in mine:
