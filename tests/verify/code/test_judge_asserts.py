@@ -18,7 +18,7 @@ SHORT = ExecLimits(wall=2, cpu=2)
 async def test_canonical_solutions_of_humaneval_pass(fresh: Fresh) -> None:
     tasks = [
         json.loads(line) for line in gzip.decompress(material("data/HumanEval.jsonl.gz").read_bytes()).splitlines()
-    ]  # noqa: E501
+    ]
     two = asyncio.Semaphore(2)
 
     async def judged(task: dict[str, str]) -> Verdict:
@@ -74,6 +74,17 @@ async def test_what_is_wrong_fails_and_says_how(fresh: Fresh, source: str, reaso
     verdict = await judge_asserts(fresh, source, "assert f(1) == 1", function="f", limits=SHORT)
     assert not verdict
     assert reason in (verdict.reason or "")
+
+
+async def test_tests_may_import_what_is_installed(fresh: Fresh) -> None:
+    async with fresh() as box:
+        if not (await box.exec(["python3", "-I", "-c", "import pytest"])).ok:
+            pytest.skip("the boxes' Python has no package to import")
+    assert await judge_asserts(
+        fresh, "def f(): return 1", "import pytest\nassert f() == pytest.approx(1)", function="f"
+    )
+    missing = await judge_asserts(fresh, "def f(): return 1", "import nothing_of_that_name", function="f")
+    assert "ModuleNotFoundError" in (missing.reason or "")
 
 
 async def test_broken_tests_are_the_tasks_fault(fresh: Fresh) -> None:

@@ -63,8 +63,10 @@ async def judge_asserts(
     async with _two(fresh) as (first, second):
         within = limits or first.spec.limits
         roomy = within.model_copy(update={"wall": within.wall + START})
-        candidate = await _spawn(first, kit, kit.candidate, roomy)
-        tester = await _spawn(second, kit, kit.tester, roomy.model_copy(update={"cpu": within.cpu + START}))
+        candidate = await _spawn(first, [*kit.argv, kit.candidate], roomy)
+        tester = await _spawn(
+            second, [*kit.trusted_argv, kit.tester], roomy.model_copy(update={"cpu": within.cpu + START})
+        )
         try:
             version = await _ready(candidate, kit)
             await _ready(tester, kit)
@@ -85,6 +87,7 @@ class _Kit:
     """What runs a language's two programs."""
 
     argv: tuple[str, ...]
+    trusted_argv: tuple[str, ...]
     candidate: str
     tester: str
     package: str
@@ -99,17 +102,17 @@ def _kit(language: str, function: str) -> _Kit:
                 program("codec.py", "channel.py", "candidate.py"),
                 program("codec.py", "channel.py", "tester.py"),
             )
-            return _Kit(("python3", "-c"), mine, theirs, "python3")
+            return _Kit(("python3", "-c"), ("python3", "-I", "-S", "-c"), mine, theirs, "python3")
         case "javascript":
             start = 'exec 3>&1 1>/dev/null 2>/dev/null; exec node -e "$0"'
             mine, theirs = program("codec.js", "candidate.js"), program("codec.js", "tester.js")
-            return _Kit(("sh", "-c", start), mine, theirs, "nodejs")
+            return _Kit(("sh", "-c", start), ("sh", "-c", start), mine, theirs, "nodejs")
         case _:
             raise UsageError(f"There are no assert-style tests in {language!r} here, only in python and javascript.")
 
 
-async def _spawn(box: Sandbox, kit: _Kit, text: str, limits: ExecLimits) -> Peer:
-    process = await box.spawn([*kit.argv, text], limits=limits)
+async def _spawn(box: Sandbox, argv: list[str], limits: ExecLimits) -> Peer:
+    process = await box.spawn(argv, limits=limits)
     return Peer(process, new_nonce(), time.monotonic() + START)
 
 

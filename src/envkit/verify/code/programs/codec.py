@@ -17,8 +17,8 @@ from typing import Any
 DEPTH = 100
 NODES = 900000
 TEXT = 4 << 20
-"""Levels, values and characters of one tree; they bound what the host holds while it reads one. What holds others counts
-as three values."""
+"""Levels, values and characters of one tree; they bound what the host holds while it reads one. A value that holds
+others counts as three."""
 MAPPINGS = ("Counter", "OrderedDict", "defaultdict")
 COLLISIONS = 32
 """Elements of one set with the same hash: more are made to make the reader slow."""

@@ -8,10 +8,23 @@ from __future__ import annotations
 import builtins
 import itertools
 import os
+import sys
 from typing import Any
 
 from envkit.verify.code.programs.channel import Channel, version
 from envkit.verify.code.programs.codec import pack, unpack
+
+
+class Installed:
+    """Finds installed packages only when tests import one: Python runs without `site`, which takes long to start."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        import site
+        from importlib.machinery import PathFinder
+
+        sys.meta_path.remove(self)
+        site.main()
+        return PathFinder.find_spec(name, path, target)
 
 
 def remote(channel: Channel, name: str) -> Any:
@@ -70,6 +83,7 @@ def where(error: BaseException, tests: str) -> str:
 
 
 def main() -> None:
+    sys.meta_path.append(Installed())
     channel = Channel()
     channel.say({"ready": version()})
     context, tests, function = channel.hear()
