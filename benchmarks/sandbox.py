@@ -166,7 +166,7 @@ async def judging(data: Path, *, repeats: int) -> list[tuple[float, float]]:
     """(CPU seconds of judging HumanEval's own solutions by `WORKERS` at once, of running them bare), by repeat."""
     from envkit.verify.code import judge_asserts
 
-    rows = [json.loads(line) for line in gzip.decompress(data.read_bytes()).splitlines()]
+    rows = [json.loads(line) for line in gzip.decompress(data.read_bytes()).splitlines()]  # noqa: ASYNC240 - before anything is awaited
     slots = SlotBackend(idle=2 * WORKERS)
 
     def fresh() -> AbstractAsyncContextManager[Sandbox]:
