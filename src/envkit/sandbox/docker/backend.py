@@ -34,6 +34,7 @@ KEEPER = 65534
 FIRST_USER, USERS = 1_000_000_000, 1_000_000_000
 """Each box has a user of its own, drawn from these: the kernel counts processes by user, over all containers."""
 
+GVISOR = "runsc"
 CPUS = 1.0
 OPEN_FILES = 4096
 SECCOMP = Path(__file__).with_name("seccomp.json")
@@ -70,6 +71,7 @@ class DockerBackend(Backend):
             notes=(
                 "disk and files hold for each of the working folder, /tmp and /dev/shm, whose contents count as memory",
                 "an exit code of 128 + n is read as the signal n",
+                *(("memory and processes are limited for the box, not for each execution",) if self._gvisor else ()),
             ),
         )
 
@@ -87,7 +89,7 @@ class DockerBackend(Backend):
         try:
             await self._daemon.post(f"/containers/create?name={name}", self._container(spec, user))
             await self._daemon.call("start", name)
-            return DockerBox(self._daemon, name, spec, user=user)
+            return DockerBox(self._daemon, name, spec, user=user, fixed=self._gvisor)
         except Refused as refusal:
             await asyncio.shield(remove(self._daemon, name))
             if refusal.status == 404:
@@ -109,6 +111,10 @@ class DockerBackend(Backend):
 
     async def close(self) -> None:
         await self._daemon.close()
+
+    @property
+    def _gvisor(self) -> bool:
+        return self._runtime == GVISOR
 
     def _unreachable(self) -> str:
         """Why no call can succeed, as far as the address and its socket tell; "" where one may."""

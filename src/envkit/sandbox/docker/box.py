@@ -11,13 +11,16 @@ import posixpath
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from envkit.errors import InfraError
+from envkit.errors import InfraError, UsageError
 from envkit.sandbox.base import ExecLimits, ExecResult, MiB, Process, Sandbox, SandboxSpec, relative_to_workdir
 from envkit.sandbox.docker.daemon import Daemon, Refused
 from envkit.sandbox.docker.program import MARK, Program, Usage
 
 RESERVE = 40
 """Processes beyond the limit for what enters the box to clear it: runc alone has some ten threads."""
+
+ENTERING = 20.0
+"""Seconds for our own scripts in a box that its programs may have brought to its knees."""
 
 FILE_SECONDS = 60.0
 
@@ -43,6 +46,7 @@ for file in cpu.stat memory.peak memory.events cpuacct/cpuacct.usage memory/memo
     memory/memory.oom_control; do
     [ -r $file ] && while read -r line; do echo "$file $line"; done <$file
 done
+exit 0
 """
 """What the box has used, as its kernel says: cgroup 2 and cgroup 1."""
 
@@ -62,9 +66,10 @@ cd -- "$2" && exec tar -c -f - "./$3"
 
 
 class DockerBox(Sandbox):
-    def __init__(self, daemon: Daemon, container: str, spec: SandboxSpec, *, user: int) -> None:
+    def __init__(self, daemon: Daemon, container: str, spec: SandboxSpec, *, user: int, fixed: bool) -> None:
+        """`fixed`: the runtime cannot change the limits of a container that runs."""
         self.spec = spec
-        self._daemon, self._container, self._user = daemon, container, user
+        self._daemon, self._container, self._user, self._fixed = daemon, container, user, fixed
         self._live: set[Program] = set()
         self._used = Usage()
         self._before: dict[Program, Usage] = {}
@@ -142,9 +147,7 @@ class DockerBox(Sandbox):
         self._broken = "The box is closed."
         for watch in self._watches:
             watch.cancel()
-        await remove(self._daemon, self._container)
-        for program in list(self._live):
-            program.end("killed")
+        await self._take_down()
 
     async def _script(self, script: str, *argv: str, stdin: bytes = b"", output: int = MiB) -> ExecResult:
         """A program of our own in the box, whose output may be as long as a file."""
@@ -202,7 +205,9 @@ class DockerBox(Sandbox):
         """The container's limits are the largest memory and the sum of the processes of what runs in it."""
         memory = max([limits.memory, *(one.limits.memory for one in self._live)])
         pids = limits.pids + sum(one.limits.pids for one in self._live)
-        if (memory, pids) == self._bounds:
+        if self._fixed and limits.memory != self.spec.limits.memory:
+            raise UsageError("This runtime cannot change a box's memory limit: give it in the SandboxSpec instead.")
+        if self._fixed or (memory, pids) == self._bounds:
             return
         bounds = {"Memory": memory, "MemorySwap": memory, "PidsLimit": pids + RESERVE}
         await self._daemon.post(f"/containers/{self._container}/update", bounds)
@@ -230,8 +235,8 @@ class DockerBox(Sandbox):
         """Kill what the ended program left. Its CPU seconds and peak memory, and whether memory ran out meanwhile."""
         async with self._turn:
             before, alone = self._before[program], program not in self._shared
+            used = await self._clear(program)
             self._forget(program)
-            used = await self._clear()
             cpu = max(0.0, used.cpu - before.cpu) if alone else None
             return cpu, used.peak if alone and used.peak > before.peak else None, used.oom_kills > before.oom_kills
 
@@ -245,14 +250,25 @@ class DockerBox(Sandbox):
     async def _inside(self, script: str, *argv: str) -> Usage:
         """A script of our own in the box, beside its programs. A box that cannot run it is taken down."""
         user = f"{self._user}:{self._user}"
+        command = ["/bin/sh", "-c", script, "sh", *argv]
         try:
-            command = ["/bin/sh", "-c", script, "sh", *argv]
-            created = await self._daemon.call("exec_create", self._container, command, user=user, workdir="/")
-            return Usage.of(await self._daemon.call("exec_start", created["Id"]))
+            async with asyncio.timeout(ENTERING):
+                created = await self._daemon.call("exec_create", self._container, command, user=user, workdir="/")
+                account = await self._daemon.call("exec_start", created["Id"])
+                if (await self._daemon.call("exec_inspect", created["Id"]))["ExitCode"] == 0:
+                    return Usage.of(account)
+            self._broken = "The box was taken down: its programs left no room to enter it, or ended it."
         except Refused as refusal:
             self._broken = self._broken or f"The box is gone, by its lifetime or by somebody's hand. {refusal}"
-            await remove(self._daemon, self._container)
-            return self._used
+        except TimeoutError:
+            self._broken = f"The box was taken down: it could not be entered within {ENTERING:.0f} s to end a program."
+        await self._take_down()
+        return self._used
+
+    async def _take_down(self) -> None:
+        for program in self._live:
+            program.doom()
+        await remove(self._daemon, self._container)
 
     def _forget(self, program: Program) -> None:
         self._live.discard(program)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from envkit.errors import InfraError
 from envkit.sandbox.base import ExecLimits
-from envkit.sandbox.docker.daemon import HEADER, Daemon
+from envkit.sandbox.docker.daemon import HEADER, Daemon, Refused
 from envkit.sandbox.running import Running
 
 MARK = "ENVKIT_EXECUTION"
@@ -113,12 +113,24 @@ class Program(Running):
             self._writer.write(stdin)
             self._writer.write_eof()
 
+    def doom(self) -> None:
+        """Its box is about to go: the daemon may leave the streams of such a box open for ever."""
+        self._reason = self._reason or "killed"
+        self._flow(True)
+        self._writer.close()
+
     async def _follow(self) -> None:
         """Read what it writes until it is over, and settle what it leaves."""
         try:
             await self._read_all()
             code = await self._exit_code()
             cpu, peak, out_of_memory = await self._settled(self)
+        except Refused as refusal:
+            if self._reason is None:
+                self.failed(refusal)
+            else:
+                self.finished(None, int(signal.SIGKILL))  # with its whole box
+            return
         except Exception as error:  # noqa: BLE001 - told to whoever waits
             self.failed(error)
             return
@@ -153,8 +165,10 @@ class Program(Running):
     async def _stop(self) -> None:
         """One that had already exited, and only left others holding its pipes, was not late."""
         self._flow(True)
-        if self._reason == "timeout" and not (await self._daemon.call("exec_inspect", self._execution))["Running"]:
-            self._reason = None
+        if self._reason == "timeout":
+            with contextlib.suppress(Refused):
+                if not (await self._daemon.call("exec_inspect", self._execution))["Running"]:
+                    self._reason = None
         await self._end(self)
 
     def _flow(self, on: bool) -> None:
