@@ -1,0 +1,104 @@
+"""Runs whose programs misbehave in every way at once: the score, and what is left, also of one that is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from envkit.sandbox.owners import start_time
+from envkit.sandbox.slot.backend import SlotBackend
+from hostile import PROGRAMS
+
+RUN = Path(__file__).parents[1] / "hostile.py"
+ROLLOUTS = int(os.environ.get("HOSTILE_ROLLOUTS", "66"))
+"""1,000 where there is time."""
+RIGHT = sum(name.startswith("right") for name in PROGRAMS) / len(PROGRAMS)
+GROWS = 100 << 20
+
+
+@pytest.fixture(autouse=True)
+async def _slots_work_here() -> None:
+    backend = SlotBackend(idle=0)
+    found = await backend.available()
+    await backend.close()
+    if isinstance(found, str):
+        pytest.skip(found)
+    if not found.memory:
+        pytest.skip("without cgroups the machine's own memory would be at stake")
+
+
+def test_every_way_to_misbehave_at_once_leaves_nothing_and_the_right_score() -> None:
+    count = ROLLOUTS // len(PROGRAMS) * len(PROGRAMS)
+    done = subprocess.run([sys.executable, RUN, str(count)], capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert (said["rollouts"], said["failed"]) == (count, 0)
+    assert said["mean"] == pytest.approx(RIGHT)
+    assert not any(said["left"].values()), said["left"]
+    assert said["grown"] < GROWS
+
+
+def test_what_a_killed_run_left_is_swept_by_the_next_and_nobody_elses(tmp_path: Path) -> None:
+    with _bystander() as bystander:
+        run = subprocess.Popen([sys.executable, RUN, "4400", tmp_path / "run"], stdout=subprocess.PIPE, text=True)
+        try:
+            _until(lambda: (tmp_path / "run/rollouts.jsonl").exists() and _lines(tmp_path / "run/rollouts.jsonl") > 10)
+            below = {pid: start_time(pid) for pid in _below(run.pid)}
+        finally:
+            run.send_signal(signal.SIGKILL)
+            run.wait()
+        assert len(below) > 2
+        next_one = subprocess.run(
+            [sys.executable, RUN, str(len(PROGRAMS))], capture_output=True, text=True, timeout=300, check=False
+        )
+        assert next_one.returncode == 0, next_one.stderr
+        _until(lambda: not [pid for pid, began in below.items() if began is not None and start_time(pid) == began])
+        assert not [at for at, _, _ in os.walk("/sys/fs/cgroup") if f"/envkit-{run.pid}-" in at]
+        assert bystander.poll() is None
+
+
+@contextmanager
+def _bystander() -> Iterator[subprocess.Popen[bytes]]:
+    """A process of another user, where this one may start such; else a second one of this user."""
+    other = {"user": 65534} if os.getuid() == 0 else {}
+    process = subprocess.Popen(["sleep", "600"], start_new_session=True, **other)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _below(ancestor: int) -> list[int]:
+    """All living descendants."""
+    parents: dict[int, int] = {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            parents[int(name)] = int(Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+    found = [ancestor]
+    for pid in found:
+        found += [child for child, parent in parents.items() if parent == pid]
+    return found[1:]
+
+
+def _lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n")
+
+
+def _until(true: object, seconds: float = 60.0) -> None:
+    assert callable(true)
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.05)
