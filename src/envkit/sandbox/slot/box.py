@@ -46,6 +46,7 @@ class SlotBox(Sandbox):
         self._slot, self._cgroups, self._give_back = slot, cgroups, give_back
         self._environment = {"PATH": path, "HOME": spec.workdir, "LANG": "C.UTF-8", **spec.env}
         self._running: set[Running] = set()
+        self._spawned: list[SlotProcess] = []
         self._closing: asyncio.Task[None] | None = None
         loop = asyncio.get_running_loop()
         self._lifetime = loop.call_later(spec.lifetime, self._begin_to_close)
@@ -90,7 +91,9 @@ class SlotBox(Sandbox):
     ) -> Process:
         request = {"kind": "exec", "argv": list(argv), "cwd": self._folder(cwd), "env": self._env(env)}
         running = self._new(Order(request, limits or self.spec.limits))
-        return SlotProcess(running, (limits or self.spec.limits).output)
+        process = SlotProcess(running, (limits or self.spec.limits).output)
+        self._spawned.append(process)
+        return process
 
     async def read(self, path: str, max_bytes: int = 16 * MiB) -> bytes:
         return await self._transfer("read", path, max_bytes=max_bytes)
@@ -123,6 +126,8 @@ class SlotBox(Sandbox):
         except SlotLost:
             pass  # it was to end, and has
         finally:
+            for process in self._spawned:
+                process.close()
             self._slot.detach()
             await self._give_back(self._slot)
 
@@ -259,6 +264,11 @@ class SlotProcess(Process):
     async def kill(self) -> None:
         self._running.kill()
         await asyncio.wait([self._running.ended])
+
+    def close(self) -> None:
+        """Close its pipes: the box is gone, and what nobody has read with it."""
+        self._close_stdin()
+        self._close_stdout()
 
     def _take(self, most: int) -> bool:
         """What the pipe has, if it has anything; never more than the output cap in all that nobody has read."""

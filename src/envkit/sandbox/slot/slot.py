@@ -155,7 +155,11 @@ class Slot:
     @property
     def alive(self) -> bool:
         """Whether it can be handed out. An idle slot has nothing to say but its end."""
-        return not self.lost and self._process.poll() is None and not select.select([self._control], [], [], 0)[0]
+        if self.lost or self._process.poll() is not None:
+            return False
+        control = select.poll()  # `select` itself ends at descriptor 1024, of which a busy client has more
+        control.register(self._control, select.POLLIN)
+        return not control.poll(0)
 
     @property
     def worn(self) -> bool:
