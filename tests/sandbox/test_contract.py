@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -202,11 +203,12 @@ os._exit(0)
 
 class TestKills:
     async def test_what_a_program_leaves_behind_is_ended(self, box: Sandbox) -> None:
-        left = "(setsid sleep 321 >/dev/null 2>&1 &) ; (sleep 321 & ) ; echo done"
+        long = _a_while()
+        left = f"(setsid sleep {long} >/dev/null 2>&1 &) ; (sleep {long} & ) ; echo done"
         result = await box.exec(["sh", "-c", left], limits=ExecLimits(wall=8))
         assert result.stdout == b"done\n"
         assert result.reason == "exit"
-        assert await _running(box, "321") == 0
+        assert await _left(long) == 0
 
     async def test_a_deaf_program_is_killed(self, box: Sandbox) -> None:
         deaf = """
@@ -222,12 +224,13 @@ while True:
         assert (result.reason, result.signal) == ("timeout", signal.SIGKILL)
 
     async def test_a_cancelled_execution_ends(self, box: Sandbox) -> None:
-        task = asyncio.create_task(box.exec(["sleep", "654"], limits=ExecLimits(wall=60)))
+        long = _a_while()
+        task = asyncio.create_task(box.exec(["sleep", long], limits=ExecLimits(wall=60)))
         await asyncio.sleep(1)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert await _running(box, "654") == 0
+        assert await _left(long) == 0
         assert (await box.exec(["echo", "on"])).stdout == b"on\n"
 
 
@@ -251,15 +254,15 @@ class TestSpawn:
         assert (result.code, result.stdout, result.stderr) == (3, b"a\nb\nc\n", b"")
 
     async def test_it_survives_an_exec_beside_it(self, box: Sandbox) -> None:
-        process = await box.spawn(["cat"])
-        assert (await box.exec(["sh", "-c", "sleep 987 & echo on"], limits=ExecLimits(wall=8))).stdout == b"on\n"
+        process, long = await box.spawn(["cat"]), _a_while()
+        assert (await box.exec(["sh", "-c", f"sleep {long} & echo on"], limits=ExecLimits(wall=8))).stdout == b"on\n"
         assert (await box.exec(["sleep", "30"], limits=ExecLimits(wall=0.5))).reason == "timeout"
         await process.write(b"still here")
         assert await process.read(within=10) == b"still here"
         await process.kill()
         assert await process.read() == b""
         assert (await process.wait()).reason == "killed"
-        assert await _running(box, "987") == 0
+        assert await _left(long) == 0
 
     async def test_its_deadline(self, box: Sandbox) -> None:
         process = await box.spawn(["sleep", "30"], limits=ExecLimits(wall=0.5))
@@ -428,7 +431,7 @@ async def main():
     backend = getattr(importlib.import_module(module), kind)(**arguments)
     box = await backend.start(SandboxSpec())
     await box.write("file", b"x")
-    words = ["sh", "-c", "echo up; setsid sleep 76543 & exec sleep 76543"]
+    words = ["sh", "-c", "echo up; setsid sleep {long} & exec sleep {long}"]
     process = await box.spawn(words, limits=ExecLimits(wall=600))
     await process.read()
     print("up", flush=True)
@@ -439,7 +442,8 @@ asyncio.run(main())
 
 
 async def test_a_sweep_takes_down_what_a_killed_supervisor_left(backend: Backend) -> None:
-    source = KILLED.format(tests=str(Path(__file__).parent), name=backend.name)
+    long = _a_while()
+    source = KILLED.format(tests=str(Path(__file__).parent), name=backend.name, long=long)
     killed = subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, start_new_session=True)
     assert killed.stdout is not None
     line = await asyncio.to_thread(killed.stdout.readline)
@@ -448,11 +452,7 @@ async def test_a_sweep_takes_down_what_a_killed_supervisor_left(backend: Backend
     killed.stdout.close()
     assert line == b"up\n"
     swept = await backend.sweep()
-    for _ in range(50):
-        if not _on_host("76543"):
-            break
-        await asyncio.sleep(0.1)
-    assert not _on_host("76543")
+    assert await _left(long) == 0
     assert swept >= 1 or backend.name == "slot"  # whose processes end with their supervisor
     assert await backend.sweep() == 0
 
@@ -466,18 +466,24 @@ async def test_a_sweep_spares_the_living(backend: Backend, box: Sandbox) -> None
 async def test_nothing_is_left_after_close(backend: Backend, start) -> None:
     before = {path.name for path in Path("/tmp").iterdir()}
     box = await start()
-    await box.spawn(["sh", "-c", "sleep 13579 & exec sleep 13579"], limits=ExecLimits(wall=600))
+    long = _a_while()
+    await box.spawn(["sh", "-c", f"sleep {long} & exec sleep {long}"], limits=ExecLimits(wall=600))
     await box.exec(["true"])
     await box.close()
     await backend.close()
-    assert not _on_host("13579")
+    assert await _left(long) == 0
     new = {path.name for path in Path("/tmp").iterdir()} - before
-    assert not {name for name in new if name.startswith("envkit-") and name != f"envkit-{os.getuid()}"}
+    assert not {name for name in new if name.startswith("envkit-") and f"-{os.getpid()}-" in name}
 
 
-async def _running(box: Sandbox, word: str) -> int:
-    """How many processes of the host have this argument to sleep, in whatever box."""
-    for _ in range(20):
+def _a_while() -> str:
+    """Seconds for a `sleep` that is then found among all processes of this machine, whoever else runs tests."""
+    return str(secrets.randbelow(10**9) + 10**6)
+
+
+async def _left(word: str) -> int:
+    """How many processes of this machine sleep that long, once those just killed had time to go."""
+    for _ in range(100):
         if not (found := _on_host(word)):
             return 0
         await asyncio.sleep(0.05)
