@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
-import threading
 import time
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import AsyncGenerator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -21,7 +19,6 @@ from envkit.sandbox.slot.backend import SlotBackend
 
 LIMITS = ExecLimits(wall=3.0, cpu=3.0, memory=512 * MiB, pids=64, disk=32 * MiB, files=1000)
 TOKEN = "CANARY_ENV_0123456789abcdef"
-CANARY = Path("/tmp/envkit-canary")
 
 
 def attacks() -> list[str]:
@@ -36,43 +33,6 @@ async def backend(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[tuple[SlotB
     monkeypatch.setenv("ENVKIT_CANARY", TOKEN)
     async with slots(idle=1) as found:
         yield found
-
-
-@pytest.fixture
-def host() -> Iterator[list[str]]:
-    """What the attacks look for on the host: a secret file, and servers that note whoever reaches them."""
-    reached: list[str] = []
-    with ExitStack() as stack:
-        CANARY.mkdir(exist_ok=True)
-        CANARY.chmod(0o755)
-        (CANARY / "secret").write_text("CANARY_FILE_0123456789abcdef")
-        stack.callback(lambda: CANARY.rmdir())
-        stack.callback((CANARY / "secret").unlink)
-        stack.callback(lambda: (CANARY / "s.sock").unlink())
-        for family, kind, address in (
-            (socket.AF_INET, socket.SOCK_STREAM, ("0.0.0.0", 47999)),
-            (socket.AF_INET, socket.SOCK_DGRAM, ("0.0.0.0", 47998)),
-            (socket.AF_UNIX, socket.SOCK_STREAM, "\0envkit-canary"),
-            (socket.AF_UNIX, socket.SOCK_STREAM, str(CANARY / "s.sock")),
-        ):
-            server = stack.enter_context(socket.socket(family, kind))
-            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            server.bind(address)
-            server.settimeout(0.05)
-            if kind == socket.SOCK_STREAM:
-                server.listen()
-            ended = threading.Event()
-            thread = threading.Thread(target=_watch, args=(server, kind, ended, reached))
-            thread.start()
-            stack.callback(thread.join)
-            stack.callback(ended.set)
-        yield reached
-
-
-def _watch(server: socket.socket, kind: int, ended: threading.Event, reached: list[str]) -> None:
-    while not ended.is_set():
-        with suppress(TimeoutError):
-            reached.append(str(server.recvfrom(100) if kind == socket.SOCK_DGRAM else server.accept()))
 
 
 @pytest.mark.parametrize("name", attacks())
