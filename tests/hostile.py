@@ -1,7 +1,7 @@
 """A run whose programs misbehave in every way at once: `python hostile.py ROLLOUTS [FOLDER]`, started by tests.
 
 The oracle "answers" with the programs, so that they come the way a model's do. The last line of stdout is a JSON
-object of what the run left behind and what it came to. SIGKILL it at any moment, and the next one sweeps.
+object of what the run left behind and what it came to; TMPDIR is to be a folder of its own.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import asyncio
 import json
 import os
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
 from envkit import Score, SingleTurnEnv, Task, evaluate
 from envkit.rollout import Rollout
-from envkit.sandbox import ExecLimits, SandboxSpec
+from envkit.sandbox import ExecLimits, SandboxSpec, owners
 from envkit.sandbox.pool import Boxes
 
 MiB = 1 << 20
@@ -72,9 +73,8 @@ def left_behind() -> dict[str, list[str]]:
         "processes": [str(pid) for pid in sorted(below)],
         "mounts": [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if "/docker/" not in line],
         "cgroups": sorted(folder for folder in folders if f"/envkit-{os.getpid()}-" in folder),
-        "temporary": sorted(
-            name for name in os.listdir("/tmp") if "envkit" in name and name != f"envkit-{os.getuid()}"
-        ),
+        "temporary": sorted(os.listdir(tempfile.gettempdir())),
+        "records": [record.backend for record in owners.records("slot") if record.owner == owners.current()],
         "descriptors": [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if _is_open(fd)],
         "threads": [thread.name for thread in threading.enumerate()],
     }

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,11 +37,9 @@ async def _slots_work_here() -> None:
         pytest.skip("without cgroups the machine's own memory would be at stake")
 
 
-def test_every_way_to_misbehave_at_once_leaves_nothing_and_the_right_score() -> None:
+def test_every_way_to_misbehave_at_once_leaves_nothing_and_the_right_score(tmp_path: Path) -> None:
     count = ROLLOUTS // len(PROGRAMS) * len(PROGRAMS)
-    done = subprocess.run([sys.executable, RUN, str(count)], capture_output=True, text=True, timeout=600, check=False)
-    assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout.splitlines()[-1])
+    said = _ran(count, tmp_path)
     assert (said["rollouts"], said["failed"]) == (count, 0)
     assert said["mean"] == pytest.approx(RIGHT)
     assert not any(said["left"].values()), said["left"]
@@ -57,13 +56,22 @@ def test_what_a_killed_run_left_is_swept_by_the_next_and_nobody_elses(tmp_path: 
             run.send_signal(signal.SIGKILL)
             run.wait()
         assert len(below) > 2
-        next_one = subprocess.run(
-            [sys.executable, RUN, str(len(PROGRAMS))], capture_output=True, text=True, timeout=300, check=False
-        )
-        assert next_one.returncode == 0, next_one.stderr
+        _ran(len(PROGRAMS), tmp_path)
         _until(lambda: not [pid for pid, began in below.items() if began is not None and start_time(pid) == began])
         assert not [at for at, _, _ in os.walk("/sys/fs/cgroup") if f"/envkit-{run.pid}-" in at]
         assert bystander.poll() is None
+
+
+def _ran(count: int, folder: Path) -> dict[str, Any]:
+    """What a run to its end says of itself."""
+    temporary = folder / "tmp"
+    temporary.mkdir()
+    done = subprocess.run(
+        [sys.executable, RUN, str(count)],
+        env={**os.environ, "TMPDIR": str(temporary)}, capture_output=True, text=True, timeout=900, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 @contextmanager
