@@ -71,10 +71,12 @@ class Dataset(Generic[TaskT]):
         return Dataset(lambda: sorted(self, key=place), about=self.about)
 
     def to_hf(self) -> datasets.Dataset:
-        """The tasks as a `datasets.Dataset`, one column a field."""
+        """The tasks as a `datasets.Dataset`, one column a field; `sandbox` only where a task has one."""
         if self.endless:
             raise UsageError("An endless dataset has no table; take(n) of it has.")
         from datasets import Dataset as Table  # pyright: ignore[reportMissingTypeStubs]
 
         rows = [task.model_dump(mode="json") for task in self]
+        if not any(row["sandbox"] for row in rows):
+            rows = [{name: value for name, value in row.items() if name != "sandbox"} for row in rows]
         return Table.from_list(rows)  # pyright: ignore[reportUnknownMemberType]

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Generic
+from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 from envkit.dataset import Dataset, TaskT
 from envkit.errors import UsageError
@@ -15,6 +15,9 @@ from envkit.rewards import GroupReward, Reward, Weighted, named
 from envkit.rollout import Rollout
 from envkit.task import Task
 from envkit.types import Message
+
+if TYPE_CHECKING:
+    from envkit.sandbox.base import SandboxSpec
 
 
 class Environment(ABC, Generic[TaskT]):
@@ -39,7 +42,8 @@ class Environment(ABC, Generic[TaskT]):
 
     `rewards` are functions of the finished rollout (see `envkit.rewards`), summed by weight; `metrics` are recorded
     and count for nothing; `group_rewards` see all attempts at one task. `system_prompt` opens the policy's chat,
-    `sampling` is what the environment asks of the policy's endpoint.
+    `sampling` is what the environment asks of the policy's endpoint. `sandbox` says what its boxes are made of: one
+    that uses `rollout.sandbox` or `rollout.fresh_sandbox()` declares it, so that a run begins only where there are any.
 
     A subclass may say which `task_type` it reads, which further model `roles` it needs, what the right answer to a
     task is (`oracle`), and what is to be made once a process (`startup`, `close`).
@@ -59,6 +63,7 @@ class Environment(ABC, Generic[TaskT]):
         system_prompt: str | None = None,
         sampling: Mapping[str, Any] | None = None,
         limits: Limits | None = None,
+        sandbox: SandboxSpec | None = None,
     ) -> None:
         self.tasks: Dataset[TaskT] = tasks if isinstance(tasks, Dataset) else Dataset(tasks)
         self.rewards = named(rewards)
@@ -68,6 +73,7 @@ class Environment(ABC, Generic[TaskT]):
         self.system_prompt = system_prompt
         self.sampling: Mapping[str, Any] = sampling or {}
         self.limits = limits or Limits()
+        self.sandbox = sandbox
         self._starting: asyncio.Task[None] | None = None
 
     @property

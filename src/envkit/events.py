@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from envkit.trace import Trace, Turn
+
+if TYPE_CHECKING:
+    from envkit.sandbox.base import Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,35 @@ class ToolEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class SandboxStarted:
+    """A rollout got a box, for its episode or for its grading, after so many seconds of waiting and starting."""
+
+    trace: Trace
+    grading: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ExecEnded:
+    """A program ran to its end in a box, by the box's own clock in so many seconds."""
+
+    trace: Trace
+    grading: bool
+    seconds: float
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxClosed:
+    """A box is gone, after so many seconds; with an `error` it may not be, and is left to the next sweep."""
+
+    trace: Trace
+    grading: bool
+    seconds: float
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Scored:
     """A rollout's rewards are known."""
 
@@ -58,5 +91,15 @@ class LoopHeld:
     seconds: float
 
 
-Event = RolloutStarted | CallEnded | ToolEnded | Scored | RolloutEnded | LoopHeld
+Event = (
+    RolloutStarted
+    | CallEnded
+    | ToolEnded
+    | SandboxStarted
+    | ExecEnded
+    | SandboxClosed
+    | Scored
+    | RolloutEnded
+    | LoopHeld
+)
 Listener = Callable[[Event], None]

@@ -46,7 +46,11 @@ async def run_rollout(
     rollout = Rollout(env, task, services, trace)
     rollout.emit(RolloutStarted(trace))
     started, clock = time.time(), time.perf_counter()
-    await _episode(env, rollout)
+    try:
+        await _episode(env, rollout)
+    finally:
+        if rollout.boxes is not None:
+            await rollout.boxes.close()
     trace.timing = Timing(started=started, run=time.perf_counter() - clock)
     if trace.outcome != "failed":
         await score(env, trace, services)
@@ -110,6 +114,7 @@ async def score(env: Environment[Any], trace: Trace, models: Models) -> Trace:
     services = Services.of(models)
     clock = time.perf_counter()
     failures: list[EnvkitError] = []
+    rollout: ScoringRollout[Any] | None = None
     try:
         rollout = ScoringRollout(env, _own_task(env, trace), services, trace)
         async with phase(rollout, "score", rollout.limits.score):
@@ -119,6 +124,9 @@ async def score(env: Environment[Any], trace: Trace, models: Models) -> Trace:
                 await _apply(metric, rollout, trace.metrics, failures)
     except EnvkitError as error:
         failures.append(error)
+    finally:
+        if rollout is not None and rollout.boxes is not None:
+            await rollout.boxes.close()
     if failures:
         _fail(trace, failures[0])
     else:

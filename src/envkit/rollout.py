@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from random import Random
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 from envkit.chat import Chat
 from envkit.clients.base import Client, Completion, Request
@@ -21,6 +22,9 @@ from envkit.types import Message
 
 if TYPE_CHECKING:
     from envkit.environment import Environment
+    from envkit.sandbox.base import Sandbox, SandboxSpec
+    from envkit.sandbox.lent import RolloutBoxes
+    from envkit.sandbox.pool import Boxes
 
 POLICY = "policy"
 
@@ -30,7 +34,7 @@ class Services:
     """What a rollout stands on: a client for each role, and what the command line or a trainer decided.
 
     `sampling` is for the policy and wins over the environment's. With a `seed` each rollout's own seed, made from
-    it, is sent to the endpoint. `tokens` asks for token ids and logprobs.
+    it, is sent to the endpoint. `tokens` asks for token ids and logprobs. `boxes` is where sandboxes come from.
     """
 
     models: Mapping[str, Client]
@@ -39,6 +43,7 @@ class Services:
     seed: int | None = None
     tokens: bool = False
     listener: Listener | None = None
+    boxes: Boxes | None = None
 
     @classmethod
     def of(cls, models: Services | Client | Mapping[str, Client]) -> Services:
@@ -61,6 +66,10 @@ class Rollout(Generic[TaskT]):
     rewards see only the record, so what they need of the episode is put there, by an `at_end` callable if it must
     be there also when a limit ends the episode. `seed` and `rng` are the same at every run of this task and sample.
     """
+
+    grading: ClassVar[bool] = False
+    boxes: RolloutBoxes | None = None
+    """What it has of the pool; made when the first box is asked for."""
 
     def __init__(self, env: Environment[TaskT], task: TaskT, services: Services, trace: Trace) -> None:
         self.task = task
@@ -92,6 +101,21 @@ class Rollout(Generic[TaskT]):
     def at_end(self, function: Callable[[], Any | Awaitable[Any]]) -> None:
         """Call this, sync or async, when the episode ends, also when a limit ended it or it failed."""
         self.endings.append(function)
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """The rollout's own box, started when it is first used, and gone before the rollout is scored.
+
+        What a reward needs of it, an `at_end` callable reads and keeps in `info`.
+        """
+        return self._lent().own
+
+    def fresh_sandbox(self, spec: SandboxSpec | None = None) -> AbstractAsyncContextManager[Sandbox]:
+        """`async with rollout.fresh_sandbox() as box`: a box that nobody has used, gone after the block.
+
+        It is made of `spec`, else of what the task declares, else the environment.
+        """
+        return self._lent().fresh(spec)
 
     @property
     def info(self) -> dict[str, Any]:
@@ -161,6 +185,13 @@ class Rollout(Generic[TaskT]):
         self._spent[chat.agent] = (turns + 1, used + (usage.prompt_tokens + usage.completion_tokens if usage else 0))
         return turn
 
+    def _lent(self) -> RolloutBoxes:
+        if self.boxes is None:
+            from envkit.sandbox.lent import RolloutBoxes
+
+            self.boxes = RolloutBoxes(self)
+        return self.boxes
+
     def _opening(self) -> Sequence[Message]:
         """What the policy's chat begins with."""
         system = self.env.system_prompt
@@ -189,10 +220,19 @@ class ScoringRollout(Rollout[TaskT]):
     The policy cannot be asked any more; other roles can (judges), and their calls go to `trace.judging`.
     """
 
+    grading = True
+
     def __init__(self, env: Environment[TaskT], task: TaskT, services: Services, trace: Trace) -> None:
         super().__init__(env, task, services, trace)
         self.limits = _uncounted(self.limits)
         self.turns = trace.judging
+
+    @property
+    def sandbox(self) -> Sandbox:
+        raise EnvError(
+            "a reward cannot use the agent's box: it is gone. Use fresh_sandbox(); what is needed of the agent's box, "
+            "an at_end callable can keep in rollout.info."
+        )
 
     def _opening(self) -> Sequence[Message]:
         """The policy's whole conversation, up to its last reply."""

@@ -11,6 +11,7 @@ from typing import Any, Self
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
+from envkit.sandbox.base import SandboxSpec
 from envkit.types import Message
 
 
@@ -26,11 +27,15 @@ class Task(BaseModel):
     prompt: str | tuple[Message, ...] | None = None
     """What the policy's chat opens with: the user's text or whole messages; None where `run` writes it itself."""
     answer: Any = None
+    sandbox: SandboxSpec | None = None
+    """The box that this task needs, in place of the environment's."""
 
     @cached_property
     def hash(self) -> str:
         """The first 16 hex digits of the SHA-256 of the task's canonical JSON: equal tasks have equal hashes."""
         fields = self.model_dump(mode="json")
+        if self.sandbox is None:
+            fields.pop("sandbox", None)  # as before there were any
         try:
             canonical = orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
         except TypeError:  # an integer beyond 64 bits, which orjson refuses

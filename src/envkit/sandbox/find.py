@@ -1,0 +1,120 @@
+"""Backends by name: those that installed distributions register, and which of them is used where nobody names one.
+
+What isolates nothing is never chosen: it has to be asked for by saying that it is unsafe.
+"""
+
+from __future__ import annotations
+
+import difflib
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from envkit.errors import InfraError, UsageError
+from envkit.sandbox.base import Backend, Capabilities, Network, SandboxSpec
+
+GROUP = "envkit.sandbox"
+"""The entry point group in which a distribution names its backend classes."""
+
+ORDER = ("slot", "docker")
+"""The cheapest first; what other distributions bring comes after these."""
+
+UNSAFE = "unsafe"
+
+
+def names() -> list[str]:
+    """The registered backends, in the order in which they are tried; `unsafe`, which never is, last."""
+    found = sorted(set(_registered()) - {*ORDER, UNSAFE})
+    return [name for name in (*ORDER, *found, UNSAFE) if name in _registered()]
+
+
+def backend(name: str, *, unsafe: bool = False) -> Backend:
+    """A new backend of this name. UsageError where there is none, or where it isolates nothing and nobody said so."""
+    registered = _registered()
+    if name not in registered:
+        raise UsageError(_unknown(name))
+    if name == UNSAFE and not unsafe:
+        raise UsageError(
+            "The backend 'unsafe' isolates nothing: a program could read your keys, change your files and use your "
+            "network.\nFor code that you would run by hand anyway, say --unsafe-sandbox on the command line, or pass "
+            "UnsafeBackend(unsafe=True)."
+        )
+    return _make(registered[name], unsafe=name == UNSAFE)
+
+
+async def choose(spec: SandboxSpec | None = None) -> Backend:
+    """The first backend that works here and, if given, can hold to the spec; UsageError with each one's reason."""
+    reasons: list[tuple[str, str]] = []
+    for name in names():
+        if name == UNSAFE:
+            continue
+        try:
+            candidate = backend(name)
+            found = await candidate.available()
+        except (UsageError, InfraError) as error:
+            reasons.append((name, str(error)))
+            continue
+        if isinstance(found, Capabilities):
+            found = _lacking(found, spec)
+            if found is None:
+                return candidate
+        await candidate.close()
+        reasons.append((name, found))
+    raise UsageError(_none_works(reasons))
+
+
+def network_kind(network: Network) -> str:
+    """A network policy's word in `Capabilities.network`."""
+    return network if isinstance(network, str) else "allow"
+
+
+def _lacking(found: Capabilities, spec: SandboxSpec | None) -> str | None:
+    """Why a backend that works cannot be used for this spec; None where it can."""
+    if not found.isolated:
+        return "It isolates nothing."
+    if spec is None:
+        return None
+    if network_kind(spec.network) not in found.network:
+        return f"It works, but offers no network {network_kind(spec.network)!r}, which is asked for."
+    if spec.image is not None and not found.images:
+        return f"It works, but has no images, and {spec.image!r} is asked for."
+    return None
+
+
+def _registered() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def _make(point: EntryPoint, *, unsafe: bool) -> Backend:
+    try:
+        kind: Any = point.load()
+    except ImportError as error:
+        raise UsageError(f"The sandbox backend {point.name!r} ({point.value}) cannot be imported: {error}.") from error
+    made = kind(unsafe=True) if unsafe else kind()
+    if not isinstance(made, Backend):
+        raise UsageError(f"The sandbox backend {point.name!r} ({point.value}) is no envkit.sandbox.Backend.")
+    return made
+
+
+def _unknown(name: str) -> str:
+    known = names()
+    if not known:
+        return _UNREGISTERED
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"There is no sandbox backend named {name!r}.{hint} Installed: {', '.join(known)}."
+
+
+def _none_works(reasons: list[tuple[str, str]]) -> str:
+    if not reasons:
+        return _UNREGISTERED
+    lines = "\n".join(f"  {name}: {reason}" for name, reason in reasons)
+    return (
+        f"This needs a sandbox, and no backend can be used here:\n{lines}\n"
+        "`envkit sandbox doctor` looks again. Code that you trust can be run without one: --unsafe-sandbox."
+    )
+
+
+_UNREGISTERED = (
+    "No sandbox backend is registered, not even envkit's own: install envkit again, as by `pip install -e .` in its "
+    "checkout."
+)
