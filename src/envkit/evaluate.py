@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 
@@ -30,6 +30,10 @@ from envkit.rollout import POLICY, Services
 from envkit.runs import Manifest, RunWriter
 from envkit.slots import Slots
 from envkit.task import Task
+
+if TYPE_CHECKING:
+    from envkit.sandbox.base import Backend
+    from envkit.sandbox.pool import Boxes, Opened
 
 Model = str | Endpoint | Client
 
@@ -98,6 +102,7 @@ async def evaluate(
     seed: int | None = None,
     limits: Limits | None = None,
     tokens: bool = False,
+    sandbox: Boxes | Backend | str | None = None,
     budget: Budget | None = None,
     listener: Listener | None = None,
     provenance: Mapping[str, Any] | None = None,
@@ -108,17 +113,20 @@ async def evaluate(
 
     `models` is the policy's URL, alias, `Endpoint` or `Client`, or one for each role. Clients made here are closed
     here; passed ones belong to the caller. `out` is the run directory: a new one (or a function that names it, given
-    the run's manifest), or with `resume` the one to go on with; without it only the report remains. `provenance`
-    joins the run's recorded inputs, `options` is kept beside them. `started` is given the `Progress`, through which
-    a run can be watched and stopped.
+    the run's manifest), or with `resume` the one to go on with; without it only the report remains. `sandbox` is where
+    boxes come from: a backend's name, or a backend or a pool, which the caller closes; by default the first that works
+    here. `provenance` joins the run's recorded inputs, `options` is kept beside them. `started` is given the
+    `Progress`, through which a run can be watched and stopped.
 
     UsageError for what cannot begin, ModelError where the endpoint does not answer; a rollout's failure is in the
     report, never raised.
     """
     selection = Selection(k, limit, None if ids is None else tuple(ids), shuffle)
-    async with bound(models, env) as clients:
-        services = Services(clients, limits, sampling or {}, seed, tokens, listener)
-        inputs = _inputs(env, services, selection, provenance or {})
+    from envkit.sandbox.pool import opened
+
+    async with opened(sandbox, env.sandbox) as pool, bound(models, env) as clients:
+        services = Services(clients, limits, sampling or {}, seed, tokens, listener, pool.boxes)
+        inputs = _inputs(env, services, selection, provenance or {}, pool)
         manifest = Manifest.begin(
             env.name or type(env).__name__, clients[POLICY].name,
             inputs=inputs, options=dict(options or {}), versions={} if out is None else _versions(),
@@ -268,10 +276,10 @@ def _directory(
 
 
 def _inputs(
-    env: Environment[Any], services: Services, selection: Selection, provenance: Mapping[str, Any]
+    env: Environment[Any], services: Services, selection: Selection, provenance: Mapping[str, Any], pool: Opened
 ) -> dict[str, Any]:
     """What decides the numbers of a run; all but `selection` must be the same for a resume."""
-    return {
+    inputs = {
         "env": {"name": env.name, "prompt": env.prompt_id, **provenance},
         "dataset": env.tasks.about,
         "models": {role: client.about() for role, client in services.models.items()},
@@ -280,6 +288,7 @@ def _inputs(
         "limits": (services.limits or env.limits).model_dump(),
         "selection": asdict(selection),
     }
+    return inputs if pool.about is None else {**inputs, "sandbox": pool.about}
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -19,6 +19,9 @@ def check(
         str | None, typer.Option("--data", metavar="FILE|sample", help="Rows to check; default: its own sample.")
     ] = None,
     limit: Annotated[int, typer.Option("-n", "--limit", min=1, help="The first so many tasks.")] = 50,
+    sandbox: Annotated[
+        str | None, typer.Option("--sandbox", metavar="NAME", help="The sandbox backend, where it needs one.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The gates as one JSON object on stdout.")] = False,
 ) -> None:
     """Check an environment without a model; exit 3 where it does not keep a gate."""
@@ -29,7 +32,7 @@ def check(
     from envkit.packages.find import find
 
     package = find(env)
-    gates = asyncio.run(gates_of(package, args=pairs("-a", arg or ()), data=data, n=limit))
+    gates = asyncio.run(gates_of(package, args=pairs("-a", arg or ()), data=data, n=limit, sandbox=sandbox))
     failed = [gate for gate in gates if gate.status == "failed"]
     if as_json:
         said = [{"name": gate.name, "status": gate.status, "detail": gate.detail} for gate in gates]

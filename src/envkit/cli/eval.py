@@ -24,6 +24,14 @@ EndpointOption = Annotated[
 ]  # fmt: skip
 KeyEnv = Annotated[Text, typer.Option("--key-env", metavar="NAME", help="The variable that holds the endpoint's key.")]
 Role = Annotated[Many, typer.Option("--role", metavar="NAME=URL", help="The endpoint of another role, such as judge.")]
+Sandbox = Annotated[
+    Text,
+    typer.Option("--sandbox", metavar="NAME", help="The sandbox backend; default: slot, where it works, or docker."),
+]
+UnsafeSandbox = Annotated[
+    bool,
+    typer.Option("--unsafe-sandbox", help="Run the model's programs as you, isolated from nothing: only trusted ones."),
+]
 Limit = Annotated[Whole, typer.Option("-n", "--limit", help="The first so many tasks.")]
 Ids = Annotated[Many, typer.Option("--ids", metavar="ID,ID", help="Only these tasks.")]
 Rollouts = Annotated[Whole, typer.Option("-k", "--rollouts", help="Attempts at each task; default: env.toml's.")]
@@ -54,6 +62,8 @@ def evaluate(
     endpoint: EndpointOption = None,
     key_env: KeyEnv = None,
     role: Role = None,
+    sandbox: Sandbox = None,
+    unsafe_sandbox: UnsafeSandbox = False,
     limit: Limit = None,
     ids: Ids = None,
     rollouts: Rollouts = None,
@@ -83,11 +93,11 @@ def evaluate(
     """
     from envkit.cli.running import Control, run
 
-    control = Control(resume, tuple(retry or ()), accept_changes, dry_run, as_json)
+    control = Control(resume, tuple(retry or ()), accept_changes, dry_run, as_json, unsafe_sandbox)
     raise typer.Exit(run(what or [], _told(ctx.params), control))
 
 
-_CONTROL = {"what", "resume", "retry", "accept_changes", "dry_run", "as_json"}
+_CONTROL = {"what", "resume", "retry", "accept_changes", "dry_run", "as_json", "unsafe_sandbox"}
 
 
 def _told(params: dict[str, Any]) -> dict[str, Any]:

@@ -34,6 +34,8 @@ class EvalOptions(BaseModel):
     key_env: str | None = None
     roles: dict[str, str] = Field(default_factory=dict[str, str])
     request_timeout: float | None = Field(default=None, gt=0)
+    sandbox: str | None = None
+    """The sandbox backend by its name. That it may be the unsafe one is never read from a file."""
     limit: int | None = Field(default=None, ge=1)
     ids: tuple[str, ...] | None = None
     rollouts: int | None = Field(default=None, ge=1)

@@ -15,12 +15,19 @@ from envkit.types import Message
 
 if TYPE_CHECKING:
     from envkit.cli.running import Plan
+    from envkit.sandbox.pool import Boxes, Opened
 
 
-async def preview(plan: Plan, *, as_json: bool) -> int:
-    """Show the plan with its endpoints resolved; exit code 0, or the error that the run would begin with."""
-    async with bound(plan.models, plan.env) as clients:
-        said = await _facts(plan, {role: client.about() for role, client in clients.items()})
+async def preview(plan: Plan, *, as_json: bool, unsafe: bool = False) -> int:
+    """Show the plan, its endpoints and sandbox resolved; exit code 0, or the error that the run would begin with."""
+    from envkit.cli.running import sandbox_of
+    from envkit.sandbox.pool import opened
+
+    async with (
+        opened(sandbox_of(plan.options.sandbox, unsafe=unsafe), plan.env.sandbox) as pool,
+        bound(plan.models, plan.env) as clients,
+    ):
+        said = await _facts(plan, {role: client.about() for role, client in clients.items()}, pool)
     if as_json:
         write_json(said)
     else:
@@ -28,10 +35,10 @@ async def preview(plan: Plan, *, as_json: bool) -> int:
     return 0
 
 
-async def _facts(plan: Plan, models: dict[str, Any]) -> dict[str, Any]:
+async def _facts(plan: Plan, models: dict[str, Any], pool: Opened) -> dict[str, Any]:
     options, selection = plan.options, plan.selection
     first = next(iter(selection.tasks(plan.env.tasks)))
-    messages = await _first_prompt(plan, first)
+    messages = await _first_prompt(plan, first, pool.boxes)
     return {
         "env": plan.package.name,
         "version": plan.package.version,
@@ -43,6 +50,7 @@ async def _facts(plan: Plan, models: dict[str, Any]) -> dict[str, Any]:
         "rollouts": plan.n_rollouts,
         "concurrency": options.concurrency,
         "models": models,
+        "sandbox": pool.about,
         "sampling": _sampling(plan, models[POLICY]),
         "seed": options.seed,
         "out": options.out or f"runs/<time>_{plan.package.name}_<model>_<id>",
@@ -62,7 +70,7 @@ def _sampling(plan: Plan, model: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: {"value": value, "from": where} for where, layer in layers for name, value in layer.items()}
 
 
-async def _first_prompt(plan: Plan, task: Any) -> list[Message]:
+async def _first_prompt(plan: Plan, task: Any, boxes: Boxes) -> list[Message]:
     """What the policy would be sent first. Where `run` writes it, `run` is begun and stopped at its first call."""
     opening = list(task.messages())
     if opening:
@@ -70,7 +78,7 @@ async def _first_prompt(plan: Plan, task: Any) -> list[Message]:
         return opening if system is None else [Message.system(system), *opening]
     catcher = _Catcher()
     try:
-        await run_rollout(plan.env, task, Services(dict.fromkeys((POLICY, *plan.env.roles), catcher)))
+        await run_rollout(plan.env, task, Services(dict.fromkeys((POLICY, *plan.env.roles), catcher), boxes=boxes))
     finally:
         await plan.env.end()
     return list(catcher.first.messages) if catcher.first else []
@@ -98,6 +106,7 @@ def _text(said: dict[str, Any]) -> str:
         for role, about in said["models"].items()
     ]
     args = " ".join(f"{name}={value!r}" for name, value in said["args"].items())
+    box = said["sandbox"]
     dataset = ", ".join(f"{name} {value}" for name, value in said["dataset"].items() if value is not None)
     rows = [
         ["environment", f"{said['env']} {said['version']} ({said['origin']}) {args}".rstrip()],
@@ -107,6 +116,7 @@ def _text(said: dict[str, Any]) -> str:
             f"{said['n_tasks']:,} tasks, {said['k']} each: {said['rollouts']:,}, {said['concurrency']} at a time",
         ],
         *models,
+        *([["sandbox", f"{box['backend']}, {box['interpreter'] or 'without Python'}"]] if box else []),
         ["sampling", ", ".join(sampling) or "the server's own"],
         ["saved in", said["out"]],
     ]

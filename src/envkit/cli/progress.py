@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from envkit.cli.console import say
-from envkit.events import CallEnded, Event, LoopHeld, RolloutEnded, RolloutStarted
+from envkit.events import CallEnded, Event, LoopHeld, RolloutEnded, RolloutStarted, SandboxClosed
 from envkit.report import RolloutRow
 from envkit.stats import Z95, wilson
 from envkit.terminal import one_line
@@ -153,6 +153,10 @@ class Display(ABC):
                 f"{event.function} held everything up for {event.seconds:.2f} s. "
                 f"Wrapped in envkit.blocking(...) it would run in a thread."
             )
+
+        if isinstance(event, SandboxClosed) and event.error is not None and "sandbox" not in self._named:
+            self._named.add("sandbox")
+            self.note(f"{one_line(event.error, 200)} The rollout goes on; the next run sweeps up what is left.")
 
     def introduce(self, title: str, finished: Iterable[RolloutRow], *, where: str) -> None:
         """The run begins: what it is called, the rollouts that were finished before, where it is saved."""

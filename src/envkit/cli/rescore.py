@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from envkit.environment import Environment
     from envkit.report import RolloutRow
     from envkit.runs import Manifest, RunWriter
+    from envkit.sandbox.base import Backend
     from envkit.trace import Trace
 
 CONCURRENCY = 32
@@ -28,13 +29,19 @@ def rescore(
     role: Annotated[
         list[str] | None, typer.Option("--role", metavar="NAME=URL", help="The endpoint of a judge.")
     ] = None,
+    sandbox: Annotated[
+        str | None, typer.Option("--sandbox", metavar="NAME", help="The sandbox backend; default: the run's.")
+    ] = None,
+    unsafe_sandbox: Annotated[
+        bool, typer.Option("--unsafe-sandbox", help="Run the model's programs as you, isolated from nothing.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Score a run again with the environment as it is now; the policy is not asked."""
     import asyncio
 
     from envkit.cli.options import EvalOptions, pairs
-    from envkit.cli.running import report_of
+    from envkit.cli.running import report_of, sandbox_of
     from envkit.errors import UsageError
     from envkit.runs import GROUP_LAYER, RunDirectory, RunWriter
 
@@ -46,7 +53,8 @@ def rescore(
     env = _environment(options.env, options.args, manifest)
     with RunWriter.reopen(run) as directory:
         before = directory.rows()
-        rescored = asyncio.run(_score_all(env, directory, options.roles, layer))
+        where = sandbox_of(sandbox or options.sandbox, unsafe=unsafe_sandbox)
+        rescored = asyncio.run(_score_all(env, directory, options.roles, layer, where))
         after = directory.rows(layer)
         reports = report_of(directory), report_of(directory, layer)
     changed = sum(old.reward != new.reward for old, new in zip(before, after, strict=True))
@@ -70,18 +78,25 @@ def _environment(ref: str | None, args: dict[str, Any], manifest: Manifest) -> E
     return package.load(**args)
 
 
-async def _score_all(env: Environment[Any], directory: RunWriter, roles: Mapping[str, str], layer: str) -> int:
+async def _score_all(
+    env: Environment[Any],
+    directory: RunWriter,
+    roles: Mapping[str, str],
+    layer: str,
+    sandbox: Backend | str | None,
+) -> int:
     """Score every finished episode anew, groups with their group rewards, and save each group as it is done."""
     import asyncio
 
     from envkit.lifecycle import score, score_group
     from envkit.report import latest
     from envkit.rollout import Services
+    from envkit.sandbox.pool import opened
 
     places = asyncio.Semaphore(CONCURRENCY)
     count = 0
-    async with _judges(env, roles) as clients:
-        services = Services(clients)
+    async with opened(sandbox, env.sandbox) as pool, _judges(env, roles) as clients:
+        services = Services(clients, boxes=pool.boxes)
 
         async def one(trace: Trace) -> Trace:
             async with places:

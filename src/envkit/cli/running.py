@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from envkit.cli import exits
 from envkit.cli.console import say, show_table, write_json
@@ -27,6 +27,9 @@ from envkit.report import Report
 from envkit.rollout import POLICY
 from envkit.runs import Manifest, RunDirectory
 
+if TYPE_CHECKING:
+    from envkit.sandbox.base import Backend
+
 RUNS = Path("runs")
 """Where runs go, in the working directory, unless `--out` says otherwise."""
 
@@ -40,6 +43,7 @@ class Control:
     accept_changes: bool = False
     dry_run: bool = False
     as_json: bool = False
+    unsafe_sandbox: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ def run(what: Sequence[str], told: Mapping[str, Any], control: Control) -> int:
     if control.dry_run:
         from envkit.cli.preview import preview
 
-        return asyncio.run(preview(plan, as_json=control.as_json))
+        return asyncio.run(preview(plan, as_json=control.as_json, unsafe=control.unsafe_sandbox))
     _collect_less()
     outcome = asyncio.run(_evaluate(plan, control))
     _tell(outcome, as_json=control.as_json)
@@ -179,6 +183,17 @@ def endpoint_of(spec: str, **said: Any) -> str | Endpoint:
     return endpoint(spec).with_(**said)
 
 
+def sandbox_of(name: str | None, *, unsafe: bool) -> Backend | str | None:
+    """What the command line says of the sandbox, as `evaluate` takes it."""
+    if not unsafe:
+        return name
+    from envkit.sandbox import find
+
+    if name not in (None, find.UNSAFE):
+        raise UsageError(f"--sandbox {name} and --unsafe-sandbox contradict each other: say one of them.")
+    return find.backend(find.UNSAFE, unsafe=True)
+
+
 async def _evaluate(plan: Plan, control: Control) -> Outcome:
     options, env = plan.options, plan.env
     task = asyncio.current_task()
@@ -200,6 +215,7 @@ async def _evaluate(plan: Plan, control: Control) -> Outcome:
                     resume=resume,
                     sampling=options.sampling,
                     seed=options.seed,
+                    sandbox=sandbox_of(options.sandbox, unsafe=control.unsafe_sandbox),
                     budget=Budget(options.max_cost, options.max_total_tokens),
                     listener=shown.listen,
                     provenance=_provenance(plan),

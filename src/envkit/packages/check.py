@@ -21,7 +21,9 @@ from envkit.errors import UsageError
 from envkit.events import Event, LoopHeld
 from envkit.lifecycle import run_rollout, score
 from envkit.packages.find import Package, find
+from envkit.packages.hacks import HACKS, disguised
 from envkit.rollout import POLICY, Services
+from envkit.sandbox.pool import Boxes, opened
 from envkit.task import RecordedTask, Task
 from envkit.trace import Trace
 from envkit.types import Message, ToolCall
@@ -51,6 +53,8 @@ class Bench:
     tasks: list[Task]
     args: Mapping[str, Any]
     data: str | None
+    boxes: Boxes
+    sandbox: str | None
     traces: dict[str, list[Trace]] = field(default_factory=dict[str, list[Trace]])
     held: dict[str, float] = field(default_factory=dict[str, float])
 
@@ -65,28 +69,36 @@ class Bench:
 
 
 async def check(
-    package: Package, *, args: Mapping[str, Any] | None = None, data: str | None = None, n: int = 50
+    package: Package,
+    *,
+    args: Mapping[str, Any] | None = None,
+    data: str | None = None,
+    n: int = 50,
+    sandbox: str | None = None,
 ) -> list[Gate]:
     """All gates, over the first n tasks: of `data`, else of the sample that ships with the package, else of its own.
 
-    UsageError where the environment cannot be loaded or its tasks cannot be had.
+    `sandbox` names the backend for its boxes. UsageError where the environment cannot be loaded, or its tasks or
+    boxes cannot be had.
     """
     args = args or {}
     own = package.load(**args)
     if data is None and package.sample.is_file():
         data = "sample"
     env = package.load(data, **args)
-    bench = Bench(package, env, list(islice(env.tasks, n)), args, data)
-    if not bench.tasks:
+    tasks = list(islice(env.tasks, n))
+    if not tasks:
         raise UsageError(f"{package.name} has no tasks to check.")
     if env.roles:
         raise UsageError(f"{package.name} needs models for {', '.join(env.roles)}: its rewards cannot be checked.")
-    try:
-        await _run_scripts(bench)
-        gates = [gate(bench) for gate in GATES]
-        return [_pins(package, own), *gates, await _round_trip(bench), await _two_processes(bench)]
-    finally:
-        await env.close()
+    async with opened(sandbox, env.sandbox) as pool:
+        bench = Bench(package, env, tasks, args, data, pool.boxes, sandbox)
+        try:
+            await _run_scripts(bench)
+            gates = [gate(bench) for gate in GATES]
+            return [_pins(package, own), *gates, await _round_trip(bench), await _two_processes(bench)]
+        finally:
+            await env.close()
 
 
 # --- the scripted replies ----------------------------------------------------------------------------------------
@@ -123,14 +135,23 @@ async def _run_scripts(bench: Bench) -> None:
     mixed = [task for task in bench.tasks if task.id in said and len(others[task.id]) > 1]
 
     def other(task: Task, messages: Sequence[Message]) -> str:
-        return said[others[task.id][0].id]
+        return disguised(said[others[task.id][0].id], said[task.id])
 
     def every(task: Task, messages: Sequence[Message]) -> str:
         before, after = others[task.id][0], others[task.id][-1]
-        return "\nor\n".join([said[before.id], said[task.id], said[after.id]])
+        right = said[task.id]
+        return "\nor\n".join([disguised(said[before.id], right), right, disguised(said[after.id], right)])
 
     await _run(bench, "another task's answer", mixed, other)
     await _run(bench, "every option at once", mixed, every)
+    for name, hack in HACKS.items():
+        hacked = {task.id: text for task in bench.tasks if (text := hack(said.get(task.id, ""))) is not None}
+        if hacked:
+            await _run(bench, name, [t for t in bench.tasks if t.id in hacked], _says(hacked))
+
+
+def _says(replies: Mapping[str, str]) -> Says:
+    return lambda task, _messages: replies[task.id]
 
 
 def _differ(a: Task, b: Task) -> bool:
@@ -146,7 +167,7 @@ async def _run(bench: Bench, name: str, tasks: Sequence[Task], says: Says) -> li
 
 async def _one(bench: Bench, task: Task, says: Says) -> Trace:
     model = Scripted(lambda messages: says(task, messages))
-    return await run_rollout(bench.env, task, Services({POLICY: model}, listener=bench.heard))
+    return await run_rollout(bench.env, task, Services({POLICY: model}, listener=bench.heard, boxes=bench.boxes))
 
 
 # --- the gates ---------------------------------------------------------------------------------------------------
@@ -261,7 +282,7 @@ async def _round_trip(bench: Bench) -> Gate:
     """Is what was scored live scored the same from its record?"""
     changed: list[str] = []
     for trace in bench.scored:
-        again = await _scored_again(bench.env, trace.to_json(), trace.task.model_dump(mode="json"))
+        again = await _scored_again(bench.env, trace.to_json(), trace.task.model_dump(mode="json"), bench.boxes)
         if _said(again) != _said(trace):
             changed.append(f"{trace.task_id} ({trace.reward} then {again.reward})")
     fine = f"{len(bench.scored)} records score as they did live."
@@ -278,6 +299,7 @@ async def _two_processes(bench: Bench) -> Gate:
     work = {
         "package": where,
         "args": bench.args,
+        "sandbox": bench.sandbox,
         "records": [[t.to_json().decode(), t.task.model_dump(mode="json")] for t in traces],
     }
     process = await asyncio.create_subprocess_exec(
@@ -300,14 +322,16 @@ def second_process() -> None:
 
     async def scores() -> list[dict[str, Any]]:
         await env.ready()
-        return [_said(await _scored_again(env, record.encode(), task)) for record, task in work["records"]]
+        async with opened(work["sandbox"], None) as pool:
+            records = [(record.encode(), task) for record, task in work["records"]]
+            return [_said(await _scored_again(env, record, task, pool.boxes)) for record, task in records]
 
     print(json.dumps(asyncio.run(scores())))
 
 
-async def _scored_again(env: Environment[Any], record: bytes, task: Mapping[str, Any]) -> Trace:
+async def _scored_again(env: Environment[Any], record: bytes, task: Mapping[str, Any], boxes: Boxes) -> Trace:
     trace = Trace.model_validate_json(record).with_task(RecordedTask.model_validate(task))
-    return await score(env, trace, Services({}))
+    return await score(env, trace, Services({}, boxes=boxes))
 
 
 def _said(trace: Trace) -> dict[str, Any]:
