@@ -12,6 +12,8 @@ from envkit.clients.scripted import Nop, Oracle, Replay, Scripted
 from envkit.environment import Environment
 from envkit.lifecycle import run_rollout
 from envkit.packages.find import find
+from envkit.rollout import POLICY, Services
+from envkit.sandbox.pool import Boxes
 from envkit.task import Task
 from envkit.trace import Score, Trace
 
@@ -19,17 +21,19 @@ AT_ONCE = 2
 
 
 async def rollouts(env: Environment[Any], client: Client, tasks: Sequence[Task] | None = None) -> dict[str, Trace]:
-    """A trace for each task, by its id."""
-    free = asyncio.Semaphore(AT_ONCE)
+    """A trace for each task, by its id; in slots, whatever else this machine has."""
+    free, boxes = asyncio.Semaphore(AT_ONCE), Boxes("slot")
+    services = Services({POLICY: client}, boxes=boxes)
 
     async def one(task: Task) -> Trace:
         async with free:
-            return await run_rollout(env, task, client)
+            return await run_rollout(env, task, services)
 
     try:
         traces = await asyncio.gather(*[one(task) for task in (env.tasks if tasks is None else tasks)])
     finally:
         await env.end()
+        await boxes.close()
     return {trace.task_id: trace for trace in traces}
 
 

@@ -39,7 +39,9 @@ async def test_replies_get_their_published_scores(file: str, prompt: str, solved
 def test_no_task_of_the_sample_is_in_the_dataset() -> None:
     theirs = {task.entry_point for task in find("humaneval").load(str(material(DATA))).tasks}
     ours = {task.entry_point for task in find("humaneval").load("sample").tasks}
-    assert (len(ours), len(theirs), ours & theirs) == (24, 164, set())
+    assert len(ours) == 24
+    assert theirs
+    assert not ours & theirs
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,9 @@ async def test_replies_get_their_published_scores() -> None:
 def test_no_task_of_the_sample_is_in_the_dataset() -> None:
     theirs = {task.entry_point for task in find("mbpp-plus").load(str(material(DATA))).tasks}
     ours = {task.entry_point for task in find("mbpp-plus").load("sample").tasks}
-    assert (len(ours), len(theirs), ours & theirs) == (24, 399, set())
+    assert len(ours) == 24
+    assert theirs
+    assert not ours & theirs
 
 
 async def judged(tmp_path: Path, function: str, reference: str, reply: str, **fields: Any) -> float | None:
