@@ -48,6 +48,9 @@ BWRAP = [
 WORKERS = 2
 """Of the judging, as many as the reference machine has cores."""
 
+PYTHON = str(Path(sys.base_prefix, "bin/python3"))
+"""The interpreter that slots have too, outside any virtual environment: what its `site` imports differs."""
+
 Way = Callable[[], Awaitable[None]]
 
 
@@ -105,13 +108,13 @@ async def ways(stack: AsyncExitStack, docker: bool) -> dict[str, tuple[Way, int]
     stack.push_async_callback(slots.close)
     box = await stack.enter_async_context(await slots.start(SandboxSpec()))
     found: dict[str, tuple[Way, int]] = {
-        "bare python": (running([sys.executable, "-c", "pass"]), MANY),
+        "bare python": (running([PYTHON, "-c", "pass"]), MANY),
         "slot, warm": (inside(box, warm=True), MANY),
         "slot, warm, a box each": (fresh_python(slots), MANY),
         "slot, exec": (inside(box, warm=False), MANY),
     }
     if shutil.which("bwrap"):
-        found["bwrap"] = (running([*BWRAP, sys.executable, "-c", "pass"]), MANY)
+        found["bwrap"] = (running([*BWRAP, PYTHON, "-c", "pass"]), MANY)
     else:
         say("bwrap is not installed: left out")
     if docker:
@@ -173,9 +176,11 @@ async def judging(data: Path, *, repeats: int) -> list[tuple[float, float]]:
         return _box(slots)
 
     async def judged(row: dict[str, Any]) -> None:
-        source = row["prompt"] + row["canonical_solution"]
+        source, tests = row["prompt"] + row["canonical_solution"], f"{row['test']}\ncheck(candidate)"
         limits = ExecLimits(wall=30, cpu=30)
-        if not await judge_asserts(fresh, source, row["test"], function=row["entry_point"], limits=limits):
+        if not await judge_asserts(
+            fresh, source, tests, function=row["entry_point"], context=row["prompt"], limits=limits
+        ):
             raise RuntimeError(f"{row['task_id']}: its own solution was judged wrong")
 
     with tempfile.TemporaryDirectory() as folder:
@@ -184,7 +189,7 @@ async def judging(data: Path, *, repeats: int) -> list[tuple[float, float]]:
             path = Path(folder) / f"{row['entry_point']}.py"
             test = f"{row['test']}\ncheck({row['entry_point']})\n"
             path.write_text(f"{row['prompt']}{row['canonical_solution']}\n{test}", encoding="utf-8")
-            await command([sys.executable, str(path)])
+            await command([PYTHON, str(path)])
 
         measured: list[tuple[float, float]] = []
         for number in range(repeats):
