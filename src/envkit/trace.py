@@ -6,13 +6,11 @@ A turn stores only what is new beyond its parent, so a record grows linearly wit
 from __future__ import annotations
 
 import base64
-import hashlib
 import os
 import sys
-import time
 from array import array
 from collections.abc import Sequence
-from itertools import count
+from random import Random
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, PrivateAttr
@@ -57,12 +55,14 @@ else:
     Floats = Annotated[array, *_packed("f")]
 
 
-_count = count()
+_ids = Random()  # its own, not the one that a user may seed
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_ids.seed)
 
 
-def _new_id(*of: object) -> str:
+def _new_id() -> str:
     """32 hex digits that no other trace has; `uuid4` asks the kernel, for the price of a rollout on some machines."""
-    return hashlib.sha256(repr((of, os.getpid(), time.time_ns(), next(_count))).encode()).hexdigest()[:32]
+    return f"{_ids.getrandbits(128):032x}"
 
 
 class Tokens(Record):
@@ -182,18 +182,18 @@ class Trace(BaseModel):
     def begin(cls, task: Task, *, env: str = "", sample: int = 0, attempt: int = 0, seed: int = 0) -> Trace:
         """An empty trace of this task."""
         trace = cls(
-            schema=SCHEMA, id=_new_id(task.hash, sample, attempt), env=env, task_id=task.id, task_hash=task.hash,
+            schema=SCHEMA, id=_new_id(), env=env, task_id=task.id, task_hash=task.hash,
             sample=sample, attempt=attempt, seed=seed,
         )  # fmt: skip
-        trace._task = task
-        return trace
+        return trace.with_task(task)
 
     @property
     def task(self) -> Task:
         """The task; it is stored once beside the traces, not in each."""
-        if self._task is None:
+        task = self._task  # read once: pydantic looks it up the slow way
+        if task is None:
             raise ValueError(f"trace {self.id} was read without its task {self.task_id!r}; attach it with `with_task`")
-        return self._task
+        return task
 
     def with_task(self, task: Task) -> Trace:
         """This trace with the task it belongs to."""
