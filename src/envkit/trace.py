@@ -96,7 +96,7 @@ class Turn(Record):
     """Names of the tools that were offered."""
     tokens: Tokens | None = None
     usage: Usage | None = None
-    sampling: dict[str, Any] = Field(default_factory=dict[str, Any])
+    sampling: dict[str, Any] = Field(default_factory=dict)
     """What was sent to the endpoint beside the messages."""
     model: str | None = None
     seconds: float = 0.0
@@ -166,11 +166,11 @@ class Trace(BaseModel):
     """Why it ended: `done`, a limit's name, or `error`."""
     error: ErrorRecord | None = None
     reward: float | None = None
-    rewards: dict[str, float | None] = Field(default_factory=dict[str, float | None])
-    agent_rewards: dict[str, float] = Field(default_factory=dict[str, float])
-    metrics: dict[str, float | None] = Field(default_factory=dict[str, float | None])
-    scores: dict[str, Score] = Field(default_factory=dict[str, Score])
-    info: dict[str, Any] = Field(default_factory=dict[str, Any])
+    rewards: dict[str, float | None] = Field(default_factory=dict)
+    agent_rewards: dict[str, float] = Field(default_factory=dict)
+    metrics: dict[str, float | None] = Field(default_factory=dict)
+    scores: dict[str, Score] = Field(default_factory=dict)
+    info: dict[str, Any] = Field(default_factory=dict)
     turns: list[Turn] = Field(default_factory=list[Turn])
     judging: list[Turn] = Field(default_factory=list[Turn])
     changes: tuple[str, ...] = ()
@@ -190,7 +190,7 @@ class Trace(BaseModel):
     @property
     def task(self) -> Task:
         """The task; it is stored once beside the traces, not in each."""
-        task = self._task  # read once: pydantic looks it up the slow way
+        task: Task | None = (self.__pydantic_private__ or {})["_task"]  # `self._task`, but at a tenth of its price
         if task is None:
             raise ValueError(f"trace {self.id} was read without its task {self.task_id!r}; attach it with `with_task`")
         return task
