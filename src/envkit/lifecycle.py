@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import TracebackType
 from typing import Any, cast
 
 import orjson
@@ -157,31 +157,45 @@ async def score_group(env: Environment[Any], traces: Sequence[Trace]) -> None:
         _total(env, trace)
 
 
-@asynccontextmanager
-async def phase(rollout: Rollout[Any], name: str, seconds: float | None) -> AsyncGenerator[None]:
+class phase:  # noqa: N801 - read as a verb: `async with phase(...)`
     """One part of a rollout's life, with a deadline: whatever is raised inside leaves as Truncated or EnvkitError.
 
     Only this deadline becomes `Truncated("timeout")`, and only in `run`; an author's own TimeoutError is an EnvError.
     """
-    scope = asyncio.timeout(seconds)
-    try:
-        async with scope:
-            rollout.deadline = Deadline(scope)
-            yield
-    except (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit):
-        raise
-    except BaseException as error:  # noqa: BLE001 - sorted here, once, by whose fault it is
-        if isinstance(error, TimeoutError) and scope.expired():
-            if name == "run":
-                raise Truncated("timeout") from None
-            error = EnvError(f"{name} did not finish in {seconds:g} s")
-        culprit = _culprit(error)
-        if isinstance(culprit, Truncated) and name == "run":
-            raise culprit from None
-        failure = _as_envkit_error(culprit, name)
+
+    __slots__ = ("_name", "_rollout", "_scope", "_seconds")
+
+    def __init__(self, rollout: Rollout[Any], name: str, seconds: float | None) -> None:
+        self._rollout, self._name, self._seconds = rollout, name, seconds
+        self._scope = asyncio.timeout(seconds)
+
+    async def __aenter__(self) -> None:
+        await self._scope.__aenter__()
+        self._rollout.deadline = Deadline(self._scope)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self._rollout.deadline = None
+        try:
+            await self._scope.__aexit__(kind, error, where)
+        except TimeoutError as expired:
+            error = expired
+        if error is None or isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit | GeneratorExit):
+            return
+        failure = self._sorted(error)
         raise failure from failure.__cause__
-    finally:
-        rollout.deadline = None
+
+    def _sorted(self, error: BaseException) -> Truncated | EnvkitError:
+        """The error by whose fault it is; here, once."""
+        if isinstance(error, TimeoutError) and self._scope.expired():
+            if self._name == "run":
+                return Truncated("timeout")
+            error = EnvError(f"{self._name} did not finish in {self._seconds:g} s")
+        culprit = _culprit(error)
+        if isinstance(culprit, Truncated) and self._name == "run":
+            return culprit
+        return _as_envkit_error(culprit, self._name)
 
 
 async def _episode(env: Environment[TaskT], rollout: Rollout[TaskT]) -> None:

@@ -30,7 +30,7 @@ WIDTH = 400
 """Characters of a line of the report: its longest sentence, and no more of a name that a model or a dataset wrote."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, it would take three times as long to make
 class RolloutRow:
     """What statistics, lists and resume need of one rollout: the line of `index.jsonl`, under 1 KB.
 
@@ -65,8 +65,14 @@ class RolloutRow:
     def of(cls, trace: Trace, *, offset: int = 0, length: int = 0) -> RolloutRow:
         """The row of a trace, whose line lies at `offset` of `rollouts.jsonl`, `length` bytes with its newline."""
         said = next(iter(trace.scores.values()), None)
-        calls = [*trace.turns, *trace.judging]
-        costs = [turn.cost for turn in calls]
+        prompt_tokens = completion_tokens = retries = 0
+        cost: float | None = 0.0
+        for turn in (*trace.turns, *trace.judging):
+            if turn.usage is not None:
+                prompt_tokens += turn.usage.prompt_tokens
+                completion_tokens += turn.usage.completion_tokens
+            retries += turn.retries
+            cost = None if cost is None or turn.cost is None else cost + turn.cost
         return cls(
             task_id=trace.task_id,
             task_hash=trace.task_hash,
@@ -83,12 +89,12 @@ class RolloutRow:
             error=_short(trace.error.message, LONG) if trace.error else None,
             retryable=trace.error.retryable if trace.error else False,
             turns=len(trace.turns),
-            prompt_tokens=sum(turn.usage.prompt_tokens for turn in calls if turn.usage),
-            completion_tokens=sum(turn.usage.completion_tokens for turn in calls if turn.usage),
-            retries=sum(turn.retries for turn in calls),
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            retries=retries,
             started=trace.timing.started,
             seconds=trace.timing.run + trace.timing.score,
-            cost=None if None in costs else sum(cost for cost in costs if cost is not None),
+            cost=cost,
             offset=offset,
             length=length,
         )

@@ -195,7 +195,7 @@ class Rollout(Generic[TaskT]):
     def _opening(self) -> Sequence[Message]:
         """What the policy's chat begins with."""
         system = self.env.system_prompt
-        return ((Message.system(system),) if system is not None else ()) + self.task.messages()
+        return (() if system is None else (_system(system),)) + self.task.messages()
 
     def _client(self, role: str) -> Client:
         client = self.services.models.get(role)
@@ -242,6 +242,12 @@ class ScoringRollout(Rollout[TaskT]):
 
     def _client(self, role: str) -> Client:
         return _FINISHED if role == POLICY else super()._client(role)
+
+
+@lru_cache
+def _system(prompt: str) -> Message:
+    """The message with this prompt, the same one in all rollouts."""
+    return Message.system(prompt)
 
 
 @lru_cache

@@ -8,8 +8,8 @@
     results.json    the report; always recomputable
     blobs/          images, named by their digest
 
-A line is whole when it ends in a newline; a torn last line is dropped. The index is written after the trace and
-is rebuilt from it where it lags behind. Reading never imports the environment.
+A line is whole when it ends in a newline; a torn last line is dropped. The index follows the traces, many
+rows at once, and is rebuilt from them where it lags behind. Reading never imports the environment.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Self, TextIO
@@ -33,6 +34,8 @@ from envkit.types import Image, Message
 
 SCORING_FIELDS = ("outcome", "stop", "error", "reward", "rewards", "agent_rewards", "metrics", "scores", "judging")
 GROUP_LAYER = "group"
+ROWS_AT_ONCE = 64
+"""Rows of the index in one write: each write costs as much as all else that saving a rollout takes."""
 _SCORED_ROW_FIELDS = (
     "outcome", "stop", "reward", "rewards", "metrics", "answer", "reason", "error_kind", "error", "retryable",
 )  # fmt: skip
@@ -128,6 +131,7 @@ class RunWriter(RunDirectory):
         self._tasks = _Appender(path / "tasks.jsonl")
         self._rollouts = _Appender(path / "rollouts.jsonl")
         self._index = _Appender(path / "index.jsonl")
+        self._rows: list[bytes] = []
         self._layers: dict[str, _Appender] = {}
         self._stored = {str(line["hash"]) for line in _lines(path / "tasks.jsonl")}
 
@@ -169,7 +173,9 @@ class RunWriter(RunDirectory):
         self._save_images(trace)
         offset, length = self._rollouts.append(trace.to_json() + b"\n")
         row = RolloutRow.of(trace, offset=offset, length=length)
-        self._index.append(_encoded(row))
+        self._rows.append(_encoded(row))
+        if len(self._rows) == ROWS_AT_ONCE:
+            self._save_rows()
         return row
 
     def layer(self, name: str, traces: Iterable[Trace]) -> None:
@@ -194,9 +200,15 @@ class RunWriter(RunDirectory):
 
     def close(self) -> None:
         """Close all files and let go of the lock."""
+        with suppress(OSError):  # a full disk: the index can be made again
+            self._save_rows()
         for appender in (self._tasks, self._rollouts, self._index, *self._layers.values()):
             appender.close()
         self._lock.close()
+
+    def _save_rows(self) -> None:
+        self._index.append(b"".join(self._rows))
+        self._rows.clear()
 
     def _save_images(self, trace: Trace) -> None:
         for turn in trace.turns:

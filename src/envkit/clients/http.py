@@ -1,4 +1,4 @@
-"""The default client: the OpenAI wire protocol over aiohttp and orjson.
+"""The default client: the OpenAI wire protocol over aiohttp and orjson, and over `PlainHTTP` where that will do.
 
 No limit on connections, and no read timeout unless the endpoint sets one: it would kill just the longest episodes.
 """
@@ -6,6 +6,7 @@ No limit on connections, and no read timeout unless the endpoint sets one: it wo
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -15,6 +16,7 @@ import orjson
 
 from envkit.clients.base import Client, Completion, Request
 from envkit.clients.endpoint import Endpoint
+from envkit.clients.plain import PlainHTTP
 from envkit.clients.retry import Places, Retryable, retry_after, with_retries
 from envkit.clients.stream import whole
 from envkit.clients.wire import body, completion, encoded, refusal, shown
@@ -23,6 +25,7 @@ from envkit.terminal import one_line
 
 CONNECT_TIMEOUT = 60.0
 PREFLIGHT_TIMEOUT = 10.0
+REDIRECTS = range(300, 400)
 MODELS_SHOWN = 20
 """Names of served models that a message lists: some gateways serve hundreds."""
 
@@ -36,6 +39,8 @@ class HTTPClient(Client):
         self._session: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._places = Places(endpoint.max_in_flight)
+        self._plain: PlainHTTP | None = None
+        self._target = f"{endpoint.url}/chat/completions"
         self._secret: str | None = None
 
     def about(self) -> dict[str, Any]:
@@ -106,16 +111,15 @@ class HTTPClient(Client):
         if self._session is not None:
             await self._session.close()
             self._session = None
+        if self._plain is not None:
+            await self._plain.close()
+            self._plain = None
 
     async def _attempt(self, request: Request) -> Completion:
         endpoint = self.endpoint
         data = encoded(body(request, endpoint, self.name))
         try:
-            async with self._open_session().post(f"{endpoint.url}/chat/completions", data=data) as response:
-                if response.status != 200:
-                    after = retry_after(response.headers.get("Retry-After"))
-                    raise self._refused(response.status, await response.text(errors="replace"), after=after)
-                raw = await self._read(response)
+            raw = await self._post(data)
         except orjson.JSONDecodeError as error:
             raise Retryable(f"{endpoint.url} answered what is not JSON: {error}") from error
         except TimeoutError as error:
@@ -125,6 +129,22 @@ class HTTPClient(Client):
             reason = shown(str(error), self._secret) or type(error).__name__
             raise Retryable(f"{endpoint.url}: {reason}") from error
         return completion(raw, request, endpoint, secret=self._secret)
+
+    async def _post(self, data: bytes) -> Any:
+        """The response to this body, read as JSON; ModelError where its status is no success."""
+        session = self._open_session()
+        if self._plain is not None:
+            reply = await self._plain.post(data)
+            if reply.status == 200:
+                return orjson.loads(reply.content)
+            if reply.status not in REDIRECTS:
+                text = reply.content.decode(errors="replace")
+                raise self._refused(reply.status, text, after=retry_after(reply.retry_after))
+        async with session.post(self._target, data=data) as response:
+            if response.status != 200:
+                after = retry_after(response.headers.get("Retry-After"))
+                raise self._refused(response.status, await response.text(errors="replace"), after=after)
+            return await self._read(response)
 
     async def _read(self, response: aiohttp.ClientResponse) -> Any:
         if self.endpoint.stream and response.content_type != "application/json":  # some servers cannot stream
@@ -147,7 +167,15 @@ class HTTPClient(Client):
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
             self._loop = loop
+            self._plain = self._plain_http(headers)
         return self._session
+
+    def _plain_http(self, headers: Mapping[str, str]) -> PlainHTTP | None:
+        """The short way, where it is one."""
+        endpoint, parts = self.endpoint, urlsplit(self._target)
+        if parts.scheme != "http" or parts.username or endpoint.stream or _proxy(endpoint.url):
+            return None
+        return PlainHTTP(self._target, headers, connect=CONNECT_TIMEOUT, within=endpoint.request_timeout)
 
 
 def _proxy(url: str) -> str | None:

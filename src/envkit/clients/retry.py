@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 
@@ -38,48 +38,45 @@ class Places:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._free: asyncio.Semaphore
 
-    @asynccontextmanager
-    async def taken(self, request: Request) -> AsyncGenerator[None]:
-        """One place for as long as the block runs."""
+    async def take(self, request: Request) -> None:
+        """Wait for a place."""
         if self._most is None:
-            yield
             return
         if self._loop is not (loop := asyncio.get_running_loop()):
             self._loop, self._free = loop, asyncio.Semaphore(self._most)
-        free = self._free
         with nullcontext() if request.deadline is None else request.deadline.paused():
-            await free.acquire()
-        try:
-            yield
-        finally:
-            free.release()
+            await self._free.acquire()
+
+    def give(self) -> None:
+        """Give a place back."""
+        if self._most is not None:
+            self._free.release()
 
 
 async def with_retries(
     attempt: Callable[[Request], Awaitable[Completion]], request: Request, *, max_retries: int, places: Places
 ) -> Completion:
-    """The first try that succeeds; the last failure where none does. The rollout's clock stands still between tries."""
+    """The first try that succeeds; the last failure where none does.
+
+    The rollout's clock stands still between tries, and where another try follows it gets the time of this one back.
+    """
     for retry in range(max_retries + 1):
+        await places.take(request)
+        started = time.monotonic()
         try:
-            async with places.taken(request):
-                completion = await _timed(attempt, request)
-            return completion if retry == 0 else replace(completion, retries=retry)
+            completion = await attempt(request)
         except Retryable as error:
-            if retry == max_retries:
-                raise
-            await _wait(error, retry, request)
-    raise AssertionError("the last try returned or raised")
-
-
-async def _timed(attempt: Callable[[Request], Awaitable[Completion]], request: Request) -> Completion:
-    """One try; where another may follow, the rollout gets its time back."""
-    started = time.monotonic()
-    try:
-        return await attempt(request)
-    except Retryable:
+            failure = error
+        else:
+            return completion if retry == 0 else replace(completion, retries=retry)
+        finally:
+            places.give()
         if request.deadline is not None:
             request.deadline.give_back(time.monotonic() - started)
-        raise
+        if retry == max_retries:
+            raise failure
+        await _wait(failure, retry, request)
+    raise AssertionError("the last try returned or raised")
 
 
 async def _wait(error: Retryable, retry: int, request: Request) -> None:
