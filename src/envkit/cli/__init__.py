@@ -17,6 +17,7 @@ from envkit.cli.eval import evaluate
 from envkit.cli.info import info
 from envkit.cli.list import list_environments
 from envkit.cli.rescore import rescore
+from envkit.cli.sandbox import sandbox
 from envkit.cli.show import show
 from envkit.errors import EnvkitError
 
@@ -72,6 +73,7 @@ app.command("show")(show)
 app.command("diff")(diff)
 app.command("rescore")(rescore)
 app.command("check")(check)
+app.add_typer(sandbox, name="sandbox")
 
 
 def main() -> None:
