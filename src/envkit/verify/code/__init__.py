@@ -19,7 +19,7 @@ or breaks, an InfraError is raised: that is no verdict.
 
 from __future__ import annotations
 
-from envkit.verify.code.asserts import judge_asserts
+from envkit.verify.code.asserts import BrokenTests, judge_asserts
 from envkit.verify.code.calls import Call, judge_calls
 from envkit.verify.code.compare import Compare, as_json, exact, unordered, within
 from envkit.verify.code.extract import Program, extract
@@ -28,6 +28,7 @@ from envkit.verify.code.stdio import StdioCase, judge_stdio
 from envkit.verify.code.verdict import CaseVerdict, Fresh, Verdict
 
 __all__ = [
+    "BrokenTests",
     "Call",
     "CaseVerdict",
     "Compare",

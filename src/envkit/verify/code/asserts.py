@@ -37,6 +37,10 @@ CALLS = 100_000
 """Calls that one test program may make: more are a loop that does not end."""
 
 
+class BrokenTests(EnvError):
+    """The task's own test code does not compile: nothing can pass it, which is not the program's fault."""
+
+
 async def judge_asserts(
     fresh: Fresh,
     source: Program | str | None,
@@ -53,8 +57,8 @@ async def judge_asserts(
     such as a prompt's own auxiliary functions. HumanEval's tests need their call at the end: "check(candidate)".
     Exceptions cross as the nearest built-in kind, with their words; an object that is no plain value crosses as one
     that equals nothing; lists, dicts, sets and bytearrays that were arguments are left as the candidate left them.
-    `limits` hold for the candidate, and nearly so for the tests. EnvError where the tests do not compile or never call
-    the candidate, InfraError where the language cannot be run. Holds two boxes at once, so a pool needs two.
+    `limits` hold for the candidate, and nearly so for the tests. BrokenTests where the tests do not compile, EnvError
+    where they never call the candidate, InfraError where the language cannot be run. It holds two boxes at once.
     """
     if source is None:
         return NO_PROGRAM
@@ -156,7 +160,7 @@ async def _relay(tester: Peer, candidate: Peer, material: list[str]) -> str | No
                 case {"passed": False, "why": str(why)}:
                     return printable(" ".join(why.split()), 500) or "a test failed"
                 case {"broken": str(why)}:
-                    raise EnvError(f"The task's tests cannot be run: {printable(why, 500)}")
+                    raise BrokenTests(f"The task's tests cannot be run: {printable(why, 500)}")
                 case _:
                     return "the tests made too many calls"
     except _CandidateBroken as broken:
