@@ -47,6 +47,14 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
     assert len((tmp_path / "run" / "tasks.jsonl").read_bytes().splitlines()) == 3
 
 
+def test_a_task_with_integers_beyond_64_bits_is_kept_as_it_is(tmp_path: Path) -> None:
+    task = Task(id="big", answer=[2**64, -(10**40)])
+    run = RunDirectory(write(tmp_path / "run", Trace.begin(task)))
+    (trace,) = run.traces(run.rows())
+    assert trace.task.answer == task.answer
+    assert trace.task.hash == task.hash
+
+
 def test_a_row_is_under_a_kilobyte_also_where_the_model_is_hostile(tmp_path: Path) -> None:
     huge = "\x1b[31m" + "界" * 50_000
     error = ErrorRecord(kind="env", type="E", message=huge)

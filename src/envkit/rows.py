@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
-import json
 import os
 import re
 import socket
@@ -17,8 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
 
-import orjson
-
+from envkit import exact
 from envkit.errors import UsageError
 
 REACH_TIMEOUT = 5.0
@@ -26,8 +24,6 @@ REACH_TIMEOUT = 5.0
 
 
 _COMMIT = re.compile("[0-9a-f]{40}")
-_BEYOND_ORJSON = re.compile(rb"NaN|Infinity|[0-9]{19}")
-"""What a line may have that only Python's own reader reads right: no numbers, and integers beyond 64 bits."""
 
 
 class Row(dict[str, Any]):
@@ -214,7 +210,7 @@ def _jsonl(path: Path) -> Numbered:
 
 def _object(line: bytes, place: str) -> dict[str, Any]:
     try:
-        columns = json.loads(line) if _BEYOND_ORJSON.search(line) else orjson.loads(line)
+        columns = exact.loads(line)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{place}: not JSON ({error})") from error
     if not isinstance(columns, dict):

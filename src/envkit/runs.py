@@ -26,6 +26,7 @@ from typing import Any, Self, TextIO
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from envkit import exact
 from envkit.errors import UsageError
 from envkit.report import RolloutRow
 from envkit.task import RecordedTask, Task
@@ -167,7 +168,7 @@ class RunWriter(RunDirectory):
         """Save a finished trace: its task if it is new, its images, its line, its row. OSError on a full disk."""
         if trace.task_hash not in self._stored:
             self._tasks.append(
-                orjson.dumps({"hash": trace.task_hash, "task": trace.task.model_dump(mode="json")}) + b"\n"
+                exact.dumps({"hash": trace.task_hash, "task": trace.task.model_dump(mode="json")}) + b"\n"
             )
             self._stored.add(trace.task_hash)
         self._save_images(trace)
@@ -313,8 +314,8 @@ def _whole_lines(path: Path, start: int = 0) -> Iterator[tuple[bytes, int]]:
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     for number, (line, _) in enumerate(_whole_lines(path), 1):
         try:
-            yield orjson.loads(line)
-        except orjson.JSONDecodeError as error:
+            yield exact.loads(line)
+        except ValueError as error:
             raise UsageError(f"{path}:{number} is damaged: {error}") from error
 
 

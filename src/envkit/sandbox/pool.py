@@ -207,9 +207,9 @@ class Boxes:
         return None
 
     def _refill(self, backend: Backend, spec: SandboxSpec) -> None:
-        """Have a box of this spec ready for the next one, in place of the one that has waited longest."""
+        """Have boxes of this spec ready for those who come next, in place of the ones that have waited longest."""
         ready = sum(live.spec == spec for live in self._warm)
-        if ready + self._warming < self._most_warm and not self._ending:
+        for _ in range(0 if self._ending else self._most_warm - ready - self._warming):
             self._warming += 1
             self._task(self._begin_warm(backend, spec))
 
