@@ -6,6 +6,7 @@ judged, and a living owner's things are never touched.
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import stat
@@ -15,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from envkit.errors import InfraError
+
+PROC = Path("/proc")
 
 
 @dataclass(frozen=True)
@@ -92,13 +95,36 @@ def drop(record: Record) -> None:
 
 
 def start_time(pid: int) -> int | None:
-    """When the process started, in clock ticks after boot; None where there is none, or only its remains."""
+    """When the process started, in clock ticks after boot; None where there is none, or only its remains.
+
+    Without /proc, as on macOS, 0 for every process that there is: a later one with its number passes for it.
+    """
+    if not PROC.is_dir():
+        return 0 if _exists(pid) else None
     try:
-        stat_line = Path(f"/proc/{pid}/stat").read_text()
+        stat_line = (PROC / f"{pid}/stat").read_text()
     except (OSError, UnicodeDecodeError):
         return None
     fields = stat_line.rpartition(")")[2].split()  # the name before it may hold anything
     return None if fields[0] in "ZX" else int(fields[19])
+
+
+def user() -> str:
+    """This user, in a word: the number where the system has one."""
+    return str(os.getuid()) if hasattr(os, "getuid") else getpass.getuser()
+
+
+def _exists(pid: int) -> bool:
+    """Whether there is such a process; True where it cannot be asked without harm."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _path(record: Record) -> Path:
@@ -119,8 +145,10 @@ def _folder() -> Path:
 
 
 def _boot() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    boot = PROC / "sys/kernel/random/boot_id"
+    return boot.read_text().strip() if boot.is_file() else ""
 
 
 def _namespace() -> str:
-    return os.readlink("/proc/self/ns/pid")
+    namespace = PROC / "self/ns/pid"
+    return os.readlink(namespace) if namespace.is_symlink() else ""

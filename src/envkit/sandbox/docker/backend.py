@@ -22,6 +22,9 @@ from envkit.sandbox.docker.box import RESERVE, DockerBox, remove
 from envkit.sandbox.docker.daemon import Daemon, Refused
 
 IMAGE = "envkit-sandbox"
+BUILD = (
+    f"run sandbox/build-image in a checkout of envkit, or `docker build -t {IMAGE} sandbox` where there is a registry"
+)
 OWNER, USER, HOST = "envkit.owner", "envkit.uid", "envkit.host"
 """Labels: the owning process, its user and its machine."""
 
@@ -103,7 +106,7 @@ class DockerBackend(Backend):
         """Remove the containers of this user's dead processes on this machine."""
         if self._unreachable():
             return 0
-        mine = [f"{OWNER}", f"{USER}={os.getuid()}", f"{HOST}={socket.gethostname()}"]
+        mine = [f"{OWNER}", f"{USER}={owners.user()}", f"{HOST}={socket.gethostname()}"]
         found = await self._daemon.call("containers", all=True, filters={"label": mine})
         left = [one["Id"] for one in found if not _owner(one["Labels"][OWNER]).alive()]
         await asyncio.gather(*[remove(self._daemon, container) for container in left])
@@ -129,7 +132,7 @@ class DockerBackend(Backend):
         return f"No docker daemon answers at {address}: start one (as root, `setsid dockerd &`)."
 
     def _no_image(self, image: str) -> str:
-        how = "run sandbox/build-image" if image == IMAGE else f"`docker pull {image}`"
+        how = BUILD if image == IMAGE else f"`docker pull {image}`"
         return f"The docker daemon has no image {image!r}: {how}."
 
     def _container(self, spec: SandboxSpec, user: int) -> dict[str, Any]:
@@ -146,7 +149,7 @@ class DockerBackend(Backend):
             "WorkingDir": "/",
             "Hostname": "box",
             "Env": ["LANG=C.UTF-8"],
-            "Labels": {OWNER: owner, USER: str(os.getuid()), HOST: socket.gethostname()},
+            "Labels": {OWNER: owner, USER: owners.user(), HOST: socket.gethostname()},
             "HostConfig": {
                 "AutoRemove": True,
                 "Init": True,
