@@ -1,0 +1,95 @@
+"""Backends by name and by order, registered as any distribution would."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from envkit.errors import UsageError
+from envkit.sandbox import Allow, Capabilities, SandboxSpec, find
+from envkit.sandbox.unsafe import UnsafeBackend
+
+MODULE = """
+from envkit.sandbox.unsafe import UnsafeBackend
+from envkit.sandbox import Capabilities
+
+class Remote(UnsafeBackend):
+    name = "remote"
+    def __init__(self): super().__init__(unsafe=True)
+    async def available(self): return Capabilities(network=frozenset({"none", "allow"}))
+
+class NotOne: pass
+"""
+
+
+@pytest.fixture
+def remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A distribution that registers backends, one of which works."""
+    (tmp_path / "remote_boxes.py").write_text(MODULE)
+    folder = tmp_path / "remote_boxes-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: remote-boxes\nVersion: 1.0\n")
+    points = "remote = remote_boxes:Remote\nbroken = remote_boxes_missing:Backend\nnot-one = remote_boxes:NotOne\n"
+    (folder / "entry_points.txt").write_text(f"[{find.GROUP}]\n{points}")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "remote_boxes", raising=False)
+
+
+@pytest.mark.usefixtures("remote")
+def test_the_cheapest_come_first_and_the_unsafe_one_last() -> None:
+    assert find.names() == ["slot", "docker", "broken", "not-one", "remote", "unsafe"]
+
+
+def test_by_name() -> None:
+    assert find.backend("slot").name == "slot"
+    assert find.backend("docker").name == "docker"
+    assert isinstance(find.backend("unsafe", unsafe=True), UnsafeBackend)
+
+
+def test_the_unsafe_one_is_never_had_by_its_name_alone() -> None:
+    with pytest.raises(UsageError, match="--unsafe-sandbox"):
+        find.backend("unsafe")
+
+
+def test_an_unknown_name() -> None:
+    with pytest.raises(UsageError, match=r"named 'slto'\. Did you mean 'slot'\? Installed: slot, docker, .*unsafe"):
+        find.backend("slto")
+
+
+@pytest.mark.usefixtures("remote")
+@pytest.mark.parametrize(("name", "why"), [("broken", "cannot be imported"), ("not-one", "is no envkit")])
+def test_what_somebody_registered_wrongly(name: str, why: str) -> None:
+    with pytest.raises(UsageError, match=f"'{name}' .*{why}"):
+        find.backend(name)
+
+
+async def test_the_default_is_the_first_that_works_here() -> None:
+    for name in find.names():
+        backend = find.backend(name, unsafe=name == find.UNSAFE)
+        works = isinstance(found := await backend.available(), Capabilities) and found.isolated
+        await backend.close()
+        if works:
+            chosen = await find.choose()
+            await chosen.close()
+            assert chosen.name == name
+            return
+    with pytest.raises(UsageError, match="no backend can be used here"):
+        await find.choose()
+
+
+@pytest.mark.usefixtures("remote")
+async def test_the_default_can_hold_to_the_spec() -> None:
+    chosen = await find.choose(SandboxSpec(network=Allow(hosts=("pypi.org",))))
+    assert chosen.name == "remote"
+
+
+async def test_where_none_can_be_used_each_one_says_why() -> None:
+    with pytest.raises(UsageError) as refused:
+        await find.choose(SandboxSpec(network=Allow(hosts=("pypi.org",))))
+    message = str(refused.value)
+    assert message.startswith("This needs a sandbox, and no backend can be used here:\n  slot: ")
+    assert "\n  docker: " in message
+    assert "unsafe:" not in message
+    assert "envkit sandbox doctor" in message
