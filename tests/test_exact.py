@@ -28,6 +28,7 @@ def test_what_orjson_would_refuse_or_round() -> None:
     assert exact.loads(b'{"n": 123456789012345678901234567890}') == {"n": 123456789012345678901234567890}
     assert exact.loads(b"[Infinity]") == [float("inf")]
     assert exact.loads(exact.dumps(["\ud800"])) == ["\ud800"]
+    assert exact.loads(exact.dumps([float("-inf"), None])) == [float("-inf"), None]
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[1,]", b"{'a': 1}", b"[12345678901234567890,]"])

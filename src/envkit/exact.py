@@ -23,7 +23,8 @@ def loads(text: bytes) -> Any:
 
 def dumps(value: Any) -> bytes:
     """The value on one line."""
-    try:
-        return orjson.dumps(value)
-    except TypeError:  # an integer beyond 64 bits, or half of a surrogate pair
-        return json.dumps(value).encode()
+    with suppress(TypeError):  # an integer beyond 64 bits, or half of a surrogate pair
+        text = orjson.dumps(value)
+        if b"null" not in text:  # which is also what orjson makes of infinity
+            return text
+    return json.dumps(value).encode()
