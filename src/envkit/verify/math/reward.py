@@ -29,5 +29,8 @@ async def correct(rollout: Rollout[Any]) -> Score:
 
 
 async def correct_lenient(rollout: Rollout[Any]) -> Score:
-    """As `correct`, but "the answer is" and its like count too where there is no box."""
+    """As `correct`, but "the answer is" and its like count too where there is no box; where there is one, the same."""
+    strict = rollout.trace.scores.get(correct.__name__)
+    if strict is not None and strict.answer is not None:
+        return strict
     return Score.of(await agrade(rollout.task.answer, rollout.reply, extract="lenient"))
