@@ -78,7 +78,7 @@ def test_processor_time_is_counted(made: Cgroups) -> None:
     run_in(lane, "import time\nwhile time.process_time() < 0.2: pass")
     after = lane.cpu()
     assert after is not None
-    assert after - before >= 0.19
+    assert after - before >= 0.1  # what it took before it was inside is not counted
 
 
 def test_removing_ends_what_is_inside(made: Cgroups) -> None:
