@@ -16,6 +16,7 @@ from envkit.events import Event, ExecEnded, RolloutEnded, SandboxClosed, Sandbox
 from envkit.runs import RunDirectory
 from envkit.sandbox import ExecLimits, SandboxSpec
 from envkit.sandbox.pool import Boxes
+from envkit.sandbox.unsafe import UnsafeBackend
 
 SPEC = SandboxSpec()
 TASK = Task(id="t", prompt="Print 42.", answer="42")
@@ -322,3 +323,16 @@ def test_a_chat_alone_loads_no_backend() -> None:
 
 def services(boxes: Boxes, reply: str = "", *, events: list[Event] | None = None) -> Services:
     return Services({"policy": Scripted([reply])}, boxes=boxes, listener=None if events is None else events.append)
+
+
+async def test_a_lent_box_says_whose_it_is() -> None:
+    """Judges remember by it which interpreter ran a program."""
+    pool = Boxes(UnsafeBackend(unsafe=True))
+
+    async def episode(rollout: Rollout[Task]) -> None:
+        async with rollout.fresh_sandbox() as box:
+            rollout.info["backend"] = box.backend
+
+    trace = await run_rollout(Run(episode), TASK, Services({"policy": Scripted([])}, boxes=pool))
+    await pool.close()
+    assert trace.info == {"backend": "unsafe"}

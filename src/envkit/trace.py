@@ -200,7 +200,7 @@ class Trace(BaseModel):
     @property
     def task(self) -> Task:
         """The task; it is stored once beside the traces, not in each."""
-        task: Task | None = (self.__pydantic_private__ or {})["_task"]  # `self._task`, but at a tenth of its price
+        task: Task | None = (self.__pydantic_private__ or {}).get("_task")  # `self._task`, but at a tenth of its price
         if task is None:
             raise ValueError(f"trace {self.id} was read without its task {self.task_id!r}; attach it with `with_task`")
         return task

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from envkit import Endpoint, Message
+from envkit import Endpoint, Message, ModelError
 from envkit.clients.base import Request
 from envkit.clients.http import HTTPClient
 from envkit.clients.plain import PlainHTTP, Reply
@@ -166,3 +166,15 @@ async def test_a_redirect_is_followed() -> None:
             finally:
                 await client.close()
     assert completion.message.content == "hello"
+
+
+async def test_a_url_that_is_not_ascii_is_still_asked() -> None:
+    server = Raw(b"HTTP/1.1 404 None\r\nContent-Length: 0\r\n\r\n")
+    async with plain(server) as raw:
+        client = HTTPClient(Endpoint(url=f"http://127.0.0.1:{raw._port}/\u03c0/v1", model="m"))  # pyright: ignore[reportPrivateUsage]
+        try:
+            with pytest.raises(ModelError, match="answered 404"):
+                await client.complete(Request(messages=(Message.user("hi"),)))
+        finally:
+            await client.close()
+    assert b"%CF%80" in server.requests[0].upper()

@@ -78,24 +78,33 @@ async def test_two_first_boxes_at_once_take_one_place() -> None:
     boxes = Boxes(Folders(), agents=1)
     place = boxes.place(grading=False)
     async with asyncio.timeout(20):
-        await asyncio.gather(boxes.take(SPEC, place), boxes.take(SPEC, place))
+        first, second = await asyncio.gather(boxes.take(SPEC, place), boxes.take(SPEC, place))
+    assert first is not second
+    assert boxes.has(first)
+    assert boxes.has(second)
     await boxes.close()
 
 
 async def test_judges_that_need_two_boxes_never_wait_for_each_other() -> None:
-    boxes = Boxes(Folders(), agents=1, gradings=2)
+    backend = Folders()
+    boxes = Boxes(backend, agents=1, gradings=2)
+    judged = 0
 
     async def judge() -> None:
+        nonlocal judged
         place = boxes.place(grading=True)
         first = await boxes.take(SPEC, place)
         await asyncio.sleep(0)
         second = await boxes.take(SPEC, place)
         await boxes.give(second)
         await boxes.give(first)
+        judged += 1
 
     agents = await boxes.take(SPEC, boxes.place(grading=False))  # an agent that has its box waits for nothing of theirs
     async with asyncio.timeout(30):
         await asyncio.gather(*(judge() for _ in range(10)))
+    assert judged == 10
+    assert set(backend.live) == {agents}
     await boxes.give(agents)
     await boxes.close()
 

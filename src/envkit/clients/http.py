@@ -173,7 +173,9 @@ class HTTPClient(Client):
     def _plain_http(self, headers: Mapping[str, str]) -> PlainHTTP | None:
         """The short way, where it is one."""
         endpoint, parts = self.endpoint, urlsplit(self._target)
-        if parts.scheme != "http" or parts.username or endpoint.stream or _proxy(endpoint.url):
+        if parts.scheme != "http" or parts.username or parts.query or endpoint.stream or _proxy(endpoint.url):
+            return None
+        if not self._target.isascii():
             return None
         return PlainHTTP(self._target, headers, connect=CONNECT_TIMEOUT, within=endpoint.request_timeout)
 

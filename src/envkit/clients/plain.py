@@ -42,7 +42,7 @@ class PlainHTTP:
         self._connect, self._within = connect, within
         fields = {"Host": parts.netloc, "Accept": "*/*", **headers}
         lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-        self._head = f"POST {parts.path or '/'} HTTP/1.1\r\n{lines}Content-Length: ".encode("latin-1")
+        self._head = f"POST {parts.path or '/'} HTTP/1.1\r\n{lines}Content-Length: ".encode()
         self._idle: list[tuple[_Connection, float]] = []
         self._all: set[_Connection] = set()
         self._loop = asyncio.get_running_loop()

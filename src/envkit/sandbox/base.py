@@ -129,6 +129,8 @@ class Sandbox(ABC):
     """
 
     spec: SandboxSpec
+    backend: str = ""
+    """Which backend made it, and of what where the spec does not say: boxes of one word have the same programs."""
 
     @abstractmethod
     async def exec(

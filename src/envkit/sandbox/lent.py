@@ -153,7 +153,7 @@ class LentBox(Sandbox):
         boxes = self._boxes
         begun = time.monotonic()
         box = await boxes.pool.take(self.spec, boxes.place)
-        self._since = time.monotonic()
+        self._since, self.backend = time.monotonic(), box.backend
         boxes.emit(SandboxStarted(boxes.rollout.trace, grading=boxes.grading, seconds=self._since - begun))
         return box
 

@@ -95,7 +95,7 @@ class UnsafeBackend(Backend):
 
 class _Box(Sandbox):
     def __init__(self, spec: SandboxSpec, root: Path) -> None:
-        self.spec = spec
+        self.spec, self.backend = spec, "unsafe"
         self._root = root
         self._numbers = itertools.count()
         self._running: set[_Program] = set()

@@ -84,5 +84,8 @@ def test_none_where_there_is_no_program(reply: str) -> None:
 
 def test_hostile_replies_take_linear_time() -> None:
     for text in ("`" * 300_000, "```\n" * 100_000, "- " * 200_000 + "```", "<think>" * 50_000, "= " * 200_000):
-        extract(text, must_define="f")
-        extract("```python\n" + text, must_define="f")
+        alone = extract(text, must_define="f")
+        assert alone is None or len(alone.source) <= len(text)
+        opened = extract("```python\nf = 1\n" + text, must_define="f")
+        assert opened is not None
+        assert opened.source.startswith("f = 1\n")

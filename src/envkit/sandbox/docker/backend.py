@@ -92,7 +92,7 @@ class DockerBackend(Backend):
         try:
             await self._daemon.post(f"/containers/create?name={name}", self._container(spec, user))
             await self._daemon.call("start", name)
-            return DockerBox(self._daemon, name, spec, user=user, fixed=self._gvisor)
+            return DockerBox(self._daemon, name, spec, image=spec.image or self._image, user=user, fixed=self._gvisor)
         except Refused as refusal:
             await asyncio.shield(remove(self._daemon, name))
             if refusal.status == 404:

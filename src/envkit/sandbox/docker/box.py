@@ -66,9 +66,11 @@ cd -- "$2" && exec tar -c -f - "./$3"
 
 
 class DockerBox(Sandbox):
-    def __init__(self, daemon: Daemon, container: str, spec: SandboxSpec, *, user: int, fixed: bool) -> None:
+    def __init__(
+        self, daemon: Daemon, container: str, spec: SandboxSpec, *, image: str, user: int, fixed: bool
+    ) -> None:
         """`fixed`: the runtime cannot change the limits of a container that runs."""
-        self.spec = spec
+        self.spec, self.backend = spec, f"docker {daemon.address} {image}"
         self._daemon, self._container, self._user, self._fixed = daemon, container, user, fixed
         self._live: set[Program] = set()
         self._used = Usage()

@@ -42,7 +42,7 @@ class SlotBox(Sandbox):
         cgroups: Cgroups | None,
         give_back: Callable[[Slot], Awaitable[None]],
     ) -> None:
-        self.spec = spec
+        self.spec, self.backend = spec, "slot"
         self._slot, self._cgroups, self._give_back = slot, cgroups, give_back
         self._environment = {"PATH": path, "HOME": spec.workdir, "LANG": "C.UTF-8", **spec.env}
         self._running: set[Running] = set()

@@ -69,7 +69,7 @@ async def interpreter(box: Sandbox, tools: Toolchain) -> str:
 
     To be called before the candidate's program is in the box, so that the answer is the image's.
     """
-    key = (type(box), box.spec.image, tuple(sorted(box.spec.env.items())), tools.language)
+    key = (box.backend or type(box), box.spec.image, tuple(sorted(box.spec.env.items())), tools.language)
     if key not in _versions:
         _versions[key] = await _ask(box, tools)
     return _versions[key]

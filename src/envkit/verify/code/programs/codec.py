@@ -190,7 +190,7 @@ def _readers() -> tuple[Any, Any]:
             encode: Any = core.make_encoder(None, None, quoted, None, ":", ",", False, False, False)
             if scan("".join(encode([{"a": 1.5}], 0)), 0)[0] == [{"a": 1.5}]:
                 return _Light(scan, encode).loads, _Light(scan, encode).dumps
-        except Exception:  # noqa: BLE001 - another interpreter, or a later one: its own module will do
+        except (ImportError, AttributeError, TypeError, ValueError):  # not this CPython: its own module will do
             pass
     import json
 
