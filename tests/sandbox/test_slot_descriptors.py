@@ -24,7 +24,7 @@ async def test_a_program_that_was_killed_unread_leaves_no_descriptor() -> None:
             await process.kill()
         counts.append(held())
     await backend.close()
-    assert max(counts[6:]) <= max(counts[:6])
+    assert counts[-1] < counts[0] + 6, counts  # one kept a box would be 11 more
 
 
 @pytest.fixture
