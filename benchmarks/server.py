@@ -2,10 +2,12 @@
 
 `python server.py ROWS.jsonl` prints its port, then serves until it is killed. The base URL says how it behaves:
 
-    http://127.0.0.1:PORT/MODE/LATENCY/v1     MODE: right, wrong; LATENCY: milliseconds before each answer
+    http://127.0.0.1:PORT/MODE/LATENCY/v1     MODE: right, wrong, calls-N; LATENCY: milliseconds before each answer
 
 `right` boxes the row's own answer. `wrong` boxes an answer of the same form with a number that no other reply has, so
 no reply is right and none repeats. A reply is the row's worked solution, filled up to `REPLY_LENGTH` characters.
+`calls-N` calls the first tool that it is offered N times, with the number of the call as its one argument, then says
+that it is done.
 `GET /stats` gives what was seen since the last `GET /stats`: requests, the most in flight at once, and the seconds
 from the first request to the last answer.
 """
@@ -91,20 +93,35 @@ def _otherwise(answer: str, number: int) -> str:
     return wrong if replaced else f"{answer}+{number}"
 
 
+def called(asked: dict[str, Any], calls: int) -> bytes:
+    """The next call of the first tool, or that it is done, as the conversation has `calls` of them."""
+    made = sum(message["role"] == "assistant" for message in asked["messages"])
+    if made >= calls:
+        return _response(_body({"role": "assistant", "content": "It is done."}, "stop", 400 * made, 4))
+    function = asked["tools"][0]["function"]
+    [parameter] = function["parameters"]["properties"]
+    call = {"name": function["name"], "arguments": json.dumps({parameter: made})}
+    message: dict[str, Any] = {"role": "assistant", "content": None}
+    message["tool_calls"] = [{"id": f"call_{made}", "type": "function", "function": call}]
+    return _response(_body(message, "tool_calls", 400 * made, 20))
+
+
 def _completion(text: str, problem: str) -> str:
+    return _body({"role": "assistant", "content": text}, "stop", len(problem) // 4, len(text) // 4)
+
+
+def _body(message: dict[str, Any], finish_reason: str, prompt: int, completion: int) -> str:
     return json.dumps(
         {
             "id": "chatcmpl-bench",
             "object": "chat.completion",
             "created": 1_700_000_000,
             "model": MODEL,
-            "choices": [
-                {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}},
-            ],
+            "choices": [{"index": 0, "finish_reason": finish_reason, "message": message}],
             "usage": {
-                "prompt_tokens": len(problem) // 4,
-                "completion_tokens": len(text) // 4,
-                "total_tokens": (len(problem) + len(text)) // 4,
+                "prompt_tokens": prompt,
+                "completion_tokens": completion,
+                "total_tokens": prompt + completion,
             },
         }
     )
@@ -155,16 +172,23 @@ class Connection(asyncio.Protocol):
     def _complete(self, mode: str, latency: int, body: bytes) -> None:
         stats = self._stats[0]
         stats.begin()
-        said = json.loads(body)["messages"][-1]["content"]
-        problem = said if isinstance(said, str) else "".join(part["text"] for part in said)
-        try:
-            response = self._replies.to(problem.strip(), mode)
-        except KeyError:
-            response = _response('{"error": "this problem is in no row"}', "400 Bad Request")
+        asked = json.loads(body)
+        if mode.startswith("calls-"):
+            response = called(asked, int(mode.removeprefix("calls-")))
+        else:
+            response = self._said(asked, mode)
         if latency:
             asyncio.get_running_loop().call_later(latency / 1000, self._finish, response, stats)
         else:
             self._finish(response, stats)
+
+    def _said(self, asked: dict[str, Any], mode: str) -> bytes:
+        said = asked["messages"][-1]["content"]
+        problem = said if isinstance(said, str) else "".join(part["text"] for part in said)
+        try:
+            return self._replies.to(problem.strip(), mode)
+        except KeyError:
+            return _response('{"error": "this problem is in no row"}', "400 Bad Request")
 
     def _finish(self, response: bytes, stats: Stats) -> None:
         stats.end()
