@@ -64,6 +64,11 @@ class SandboxSpec(BaseModel):
 
     image: str | None = None
     workdir: str = "/work"
+    folders: tuple[str, ...] = ()
+    """Further folders of the box's own, absolute and empty at first, beside `workdir`, /tmp and /dev/shm."""
+    root: bool = False
+    """Programs are root of their box, without root's capabilities, and may change all of its image, whatever `limits`
+    say of disk and files. For images that expect it: less stands between such programs and the kernel."""
     env: Mapping[str, str] = Field(default_factory=dict[str, str])
     network: Network = "none"
     limits: ExecLimits = ExecLimits()
@@ -214,6 +219,8 @@ class Capabilities:
     """Of "none", "loopback", "allow" and "open"."""
     images: bool = False
     """`SandboxSpec.image` is understood."""
+    root: bool = False
+    """`SandboxSpec.root` is understood."""
     isolated: bool = True
     """False where a program can read or harm the host."""
     notes: tuple[str, ...] = ()

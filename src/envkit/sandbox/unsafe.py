@@ -85,6 +85,8 @@ class UnsafeBackend(Backend):
             raise UsageError(f"The unsafe backend has no images, so it cannot start {spec.image!r}.")
         if spec.network == "loopback" or not isinstance(spec.network, str):
             raise UsageError(f"The unsafe backend cannot hold a program to the network policy {spec.network!r}.")
+        if spec.folders or spec.root:
+            raise UsageError("The unsafe backend gives a program no root and no folders but its workdir.")
         if spec.ports:
             raise UsageError("The unsafe backend opens no ports: a program that listens is on the host's own network.")
         return _Box(spec, await asyncio.to_thread(_new_root))

@@ -71,6 +71,7 @@ class DockerBackend(Backend):
         return Capabilities(
             network=frozenset(NETWORKS),
             images=True,
+            root=True,
             notes=(
                 "disk and files hold for each of the working folder, /tmp and /dev/shm, whose contents count as memory",
                 "an exit code of 128 + n is read as the signal n",
@@ -88,7 +89,8 @@ class DockerBackend(Backend):
             raise UsageError("The docker backend opens no ports to the host.")
         if why := self._unreachable():
             raise InfraError(why)
-        name, user = f"envkit-{owners.current().key}-{secrets.token_hex(6)}", FIRST_USER + secrets.randbelow(USERS)
+        name = f"envkit-{owners.current().key}-{secrets.token_hex(6)}"
+        user = 0 if spec.root else FIRST_USER + secrets.randbelow(USERS)
         try:
             await self._daemon.post(f"/containers/create?name={name}", self._container(spec, user))
             await self._daemon.call("start", name)
@@ -139,6 +141,9 @@ class DockerBackend(Backend):
         """Docker's description of the box."""
         assert isinstance(spec.network, str)
         limits = spec.limits
+        places = {"/dev/shm": "mode=1777,noexec"}
+        if not spec.root:
+            places |= {"/tmp": "mode=1777", **dict.fromkeys((spec.workdir, *spec.folders), "mode=755")}
         own = f"rw,nosuid,nodev,exec,size={limits.disk},nr_inodes={limits.files},uid={user},gid={user}"
         owner = json.dumps(asdict(owners.current()))
         return {
@@ -146,7 +151,7 @@ class DockerBackend(Backend):
             "Entrypoint": ["sleep", str(max(1, round(spec.lifetime)))],
             "Cmd": [],
             "User": f"{KEEPER}:{KEEPER}",
-            "WorkingDir": "/",
+            "WorkingDir": spec.workdir if spec.root else "/",
             "Hostname": "box",
             "Env": ["LANG=C.UTF-8"],
             "Labels": {OWNER: owner, USER: owners.user(), HOST: socket.gethostname()},
@@ -156,12 +161,8 @@ class DockerBackend(Backend):
                 "Runtime": self._runtime or "",
                 "NetworkMode": NETWORKS[spec.network],
                 "IpcMode": "private",
-                "ReadonlyRootfs": True,
-                "Tmpfs": {
-                    spec.workdir: own + ",mode=755",
-                    "/tmp": own + ",mode=1777",
-                    "/dev/shm": own + ",mode=1777,noexec",
-                },
+                "ReadonlyRootfs": not spec.root,
+                "Tmpfs": {place: f"{own},{mode}" for place, mode in places.items()},
                 "Memory": limits.memory,
                 "MemorySwap": limits.memory,
                 "PidsLimit": limits.pids + RESERVE,

@@ -179,7 +179,7 @@ class DockerBox(Sandbox):
         interactive: bool,
     ) -> Program:
         where = relative_to_workdir(self.spec, cwd or self.spec.workdir)
-        own = {"HOME": self.spec.workdir, **self.spec.env, **(env or {})}
+        own = {"HOME": "/root" if self.spec.root else self.spec.workdir, **self.spec.env, **(env or {})}
         async with self._turn:
             if self._broken:
                 raise InfraError(self._broken)

@@ -59,7 +59,7 @@ class SlotBackend(Backend):
         image = None
         if spec.image is not None:
             image = await loop.run_in_executor(self._thread(), self._unpack, spec.image)
-        make = Make(image, spec.workdir)
+        make = Make(image, spec.workdir, spec.folders)
         while (slot := self._take_idle(make)) is not None:
             with suppress(SlotLost):  # it died while it was idle, as slots of a machine short of memory do
                 return await self._open(slot, spec)
@@ -278,14 +278,23 @@ def _check(spec: SandboxSpec) -> None:
         )
     if spec.ports:
         raise UsageError("The host cannot reach ports in a slot: use the docker backend, or leave `ports` out.")
-    workdir = spec.workdir
-    if not workdir.startswith("/") or os.path.normpath(workdir) != workdir or workdir == "/":
-        raise UsageError(f"The workdir {workdir!r} is no absolute path of a folder below /.")
-    if workdir.split("/")[1] in TAKEN:
-        raise UsageError(f"The workdir {workdir!r} is where a slot has its system: choose another, as /work.")
+    if spec.root:
+        raise UsageError("Programs in a slot cannot be root, nor change its image: use the docker backend.")
+    places = [spec.workdir, *spec.folders]
+    for place in places:
+        _check_place(spec, place, "workdir" if place == spec.workdir else "folder")
+    if any(a != b and Path(a).is_relative_to(b) for a in places for b in places) or len({*places}) < len(places):
+        raise UsageError(f"The workdir and folders of a box lie beside each other: {', '.join(places)}.")
+
+
+def _check_place(spec: SandboxSpec, place: str, kind: str) -> None:
+    if not place.startswith("/") or os.path.normpath(place) != place or place == "/":
+        raise UsageError(f"The {kind} {place!r} is no absolute path of a folder below /.")
+    if place.split("/")[1] in TAKEN:
+        raise UsageError(f"The {kind} {place!r} is where a slot has its system: choose another, as /work.")
     prefixes = [Path(prefix) for prefix in interpreter_folders()]
-    if spec.image is None and any(Path(workdir).is_relative_to(prefix) for prefix in prefixes):
-        raise UsageError(f"The workdir {workdir!r} is where a slot has its Python: choose another, as /work.")
+    if spec.image is None and any(Path(place).is_relative_to(prefix) for prefix in prefixes):
+        raise UsageError(f"The {kind} {place!r} is where a slot has its Python: choose another, as /work.")
 
 
 def _path(image: Path | None) -> str:

@@ -13,7 +13,7 @@ import signal
 import struct
 from typing import Any, NoReturn
 
-from . import files, kernel, warm
+from . import files, kernel, root, warm
 
 FAILED = b"!"
 """Starts what a warden says where the sandbox and not the program failed."""
@@ -27,7 +27,7 @@ class Programs:
     """What init has ready for its forks: seccomp filters, and the Landlock rules of the open box."""
 
     def __init__(self, config: dict[str, Any]) -> None:
-        self._workdir: str = config["workdir"]
+        self._folders = root.own_folders(config)
         self._filters = {
             loopback: kernel.Filter(base64.b64decode(config["filters"][str(loopback)])) for loopback in (False, True)
         }
@@ -40,7 +40,7 @@ class Programs:
         self.filter = self._filters[loopback]
         if loopback:
             kernel.loopback_up()
-        self.landlock = kernel.landlock([self._workdir, "/tmp", "/dev/shm"], "/dev")
+        self.landlock = kernel.landlock(self._folders, "/dev")
 
     def close(self) -> None:
         if self.landlock is not None:

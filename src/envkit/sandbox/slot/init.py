@@ -76,7 +76,7 @@ def _isolate(config: dict[str, Any]) -> None:
     with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("500")  # where the host runs out of memory, slots go before what uses them
     os.umask(0o022)
-    folders = [config["workdir"], "/tmp", "/dev/shm"]
+    folders = root.own_folders(config)
     build: dict[str, Any] = {"image": config["image"], "prefixes": config["prefixes"], "folders": folders, "uid": UID}
     outside = config["uid"]
     if outside is None:
@@ -130,7 +130,7 @@ class _Execution:
 class _Init:
     def __init__(self, control: socket.socket, config: dict[str, Any]) -> None:
         self._control = control
-        self._workdir: str = config["workdir"]
+        self._folders = root.own_folders(config)
         self._programs = Programs(config)
         self._own_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY)
         self._executions: dict[int, _Execution] = {}
@@ -168,7 +168,7 @@ class _Init:
                         os.kill(each.warden, signal.SIGKILL)
             case "open":
                 self._close()
-                root.box_files(self._workdir, message)
+                root.box_files(self._folders, message)
                 self._programs.open(loopback=message["loopback"])
                 self._open = True
                 self._say(opened=True)
@@ -230,7 +230,7 @@ class _Init:
         if self._open:
             self._open = False
             self._programs.close()
-            root.drop_files(self._workdir)
+            root.drop_files(self._folders)
 
     def _say(self, **message: object) -> None:
         self._control.send(json.dumps(message).encode())

@@ -116,19 +116,24 @@ def _mount_options(path: str, flags: int) -> None:
     kernel.mount("none", path, flags=flags | 32 | kernel.MS_BIND)  # MS_REMOUNT
 
 
-def box_files(workdir: str, options: dict[str, Any]) -> None:
-    """A box's own files: one file system, so that its limits hold for all three places together."""
+def own_folders(config: dict[str, Any]) -> list[str]:
+    """What programs may write to: the workdir first, /dev/shm last."""
+    return [config["workdir"], *config["folders"], "/tmp", "/dev/shm"]
+
+
+def box_files(folders: list[str], options: dict[str, Any]) -> None:
+    """A box's own files: one file system, so that its limits hold for all its folders together."""
     size, files = int(options["disk"]), int(options["files"])
     # tmpfs counts the places themselves as files too
-    limits = f"size={size},nr_inodes={files + 4},mode=755"
+    limits = f"size={size},nr_inodes={files + len(folders) + 1},mode=755"
     kernel.mount("box", "/dev/shm", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, limits)
-    for number, place in enumerate((workdir, "/tmp", "/dev/shm")):
+    for number, place in enumerate(folders):
         part = f"/dev/shm/{number}"
         os.mkdir(part)
-        os.chmod(part, 0o1777 if number else 0o755)
+        os.chmod(part, 0o1777 if place in ("/tmp", "/dev/shm") else 0o755)
         kernel.bind(part, place)
 
 
-def drop_files(workdir: str) -> None:
-    for place in ("/dev/shm", "/dev/shm", "/tmp", workdir):
+def drop_files(folders: list[str]) -> None:
+    for place in ("/dev/shm", *reversed(folders)):
         kernel.unmount(place)

@@ -51,6 +51,7 @@ class Make:
 
     image: Path | None = None
     workdir: str = "/work"
+    folders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -312,6 +313,7 @@ def _config(make: Make, number: int) -> dict[str, Any]:
         "uid": _outside_uid(number) if os.getuid() == 0 else None,
         "image": None if make.image is None else str(make.image),
         "workdir": make.workdir,
+        "folders": make.folders,
         "prefixes": interpreter_folders(),
         "filters": filters,
         "python": _python3(),
