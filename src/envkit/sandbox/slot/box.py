@@ -299,7 +299,8 @@ class SlotProcess(Process):
         try:
             await asyncio.wait([ready, self._running.ended], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            remove(fd)
+            if fd in (self._stdin, self._stdout):  # or it is closed, and may be somebody else's by now
+                remove(fd)
         if self._running.ended.done() and not writing and not ready.done():
             self._at_end = not self._take(READ_BYTES)
 
