@@ -25,6 +25,7 @@ from typing import Any, Self, TextIO
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from envkit import exact
 from envkit.errors import UsageError
@@ -167,9 +168,7 @@ class RunWriter(RunDirectory):
     def append(self, trace: Trace) -> RolloutRow:
         """Save a finished trace: its task if it is new, its images, its line, its row. OSError on a full disk."""
         if trace.task_hash not in self._stored:
-            self._tasks.append(
-                exact.dumps({"hash": trace.task_hash, "task": trace.task.model_dump(mode="json")}) + b"\n"
-            )
+            self._tasks.append(_task_line(trace.task))
             self._stored.add(trace.task_hash)
         self._save_images(trace)
         offset, length = self._rollouts.append(trace.to_json() + b"\n")
@@ -225,6 +224,14 @@ class RunWriter(RunDirectory):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _task_line(task: Task) -> bytes:
+    try:
+        fields = task.model_dump_json().encode()
+    except PydanticSerializationError:  # half of a surrogate pair
+        fields = exact.dumps(task.model_dump(mode="json"))
+    return b'{"hash":"%s","task":%s}\n' % (task.hash.encode(), fields)
 
 
 def images(message: Message) -> list[Image]:
