@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import weakref
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from envkit.clients.base import Client, Completion, Request
@@ -16,6 +16,7 @@ from envkit.types import Content, Message, ToolCall
 
 if TYPE_CHECKING:
     from envkit.rollout import Rollout
+    from envkit.trace import Turn
 
 T = TypeVar("T")
 HELD_TOO_LONG = 0.05
@@ -55,16 +56,29 @@ class Chat:
             raise EnvError(
                 f"the chat of {self.agent!r} is empty: give generate() something to say, or the task a prompt"
             )
-        self._stay_within_limits()
-        request = self._request([Tool.of(tool) for tool in tools], sampling)
-        started = time.perf_counter()
-        completion = await self._complete(request)
-        turn = self.rollout.record(self, request, completion, seconds=time.perf_counter() - started)
+        turn = await self.ask(self.messages, [Tool.of(tool).to_wire() for tool in tools], sampling)
         self.messages.append(turn.reply)
-        self.rollout.emit(CallEnded(self.rollout.trace, self.agent, turn))
         if turn.finish_reason == "length":
-            self._cut_short("length")
+            self.cut_short("length")
         return turn.reply
+
+    async def ask(
+        self, messages: Sequence[Message], tools: Sequence[dict[str, Any]], sampling: Mapping[str, Any]
+    ) -> Turn:
+        """One call of the model, recorded: what `generate` and an external program's request have in common.
+
+        `tools` are in their wire form. Truncated, or a ModelError where this is not the policy's role, when no more
+        calls are allowed; calls under way count, so that parallel ones cannot pass the limit together.
+        """
+        rollout = self.rollout
+        self._stay_within_limits()
+        request = self._request(messages, tools, sampling)
+        started = time.perf_counter()
+        with rollout.asking(self.agent):
+            completion = await self._complete(request)
+        turn = rollout.record(self, request, completion, seconds=time.perf_counter() - started)
+        rollout.emit(CallEnded(rollout.trace, self.agent, turn))
+        return turn
 
     async def run_tools(self, tools: Sequence[Tool | Callable[..., Any]], **sampling: Any) -> Any:
         """Generate and call tools until the model answers without a call; its last reply.
@@ -96,21 +110,29 @@ class Chat:
         chat.messages = list(self.messages)
         return chat
 
-    def _request(self, tools: list[Tool], sampling: dict[str, Any]) -> Request:
+    def cut_short(self, reason: TruncationReason, cause: Exception | None = None) -> NoReturn:
+        """End the episode by this limit: Truncated for the policy, a ModelError for any other role."""
+        if self.role == "policy":
+            raise Truncated(reason) from cause
+        raise ModelError(f"role {self.role!r} (agent {self.agent!r}) was cut short: {reason}") from cause
+
+    def _request(
+        self, messages: Sequence[Message], tools: Sequence[dict[str, Any]], sampling: Mapping[str, Any]
+    ) -> Request:
         rollout, services = self.rollout, self.rollout.services
         if self.role == "policy":
             sampling = {**rollout.env.sampling, **sampling, **services.sampling}
         if services.seed is not None:
             sampling = {"seed": rollout.seed, **sampling}
         return Request(
-            messages=tuple(self.messages),
-            tools=[tool.to_wire() for tool in tools],
+            messages=tuple(messages),
+            tools=tools,
             sampling=sampling,
             tokens=services.tokens and (self.role == "policy" or self.trainable),
             task=rollout.task,
             sample=rollout.trace.sample,
             agent=self.agent,
-            call=rollout.spent(self.agent)[0],
+            call=rollout.begun(self.agent),
             deadline=rollout.deadline,
         )
 
@@ -118,23 +140,18 @@ class Chat:
         try:
             return await self.client.complete(request)
         except ContextOverflow as error:
-            self._cut_short("context", error)
+            self.cut_short("context", error)
         except EnvkitError as error:
             self.rollout.emit(CallEnded(self.rollout.trace, self.agent, error=str(error)))
             raise
 
     def _stay_within_limits(self) -> None:
         limits = self.rollout.limits
-        turns, tokens = self.rollout.spent(self.agent)
-        if limits.max_turns is not None and turns >= limits.max_turns:
-            self._cut_short("max_turns")
+        _, tokens = self.rollout.spent(self.agent)
+        if limits.max_turns is not None and self.rollout.begun(self.agent) >= limits.max_turns:
+            self.cut_short("max_turns")
         if limits.max_total_tokens is not None and tokens >= limits.max_total_tokens:
-            self._cut_short("max_total_tokens")
-
-    def _cut_short(self, reason: TruncationReason, cause: Exception | None = None) -> NoReturn:
-        if self.role == "policy":
-            raise Truncated(reason) from cause
-        raise ModelError(f"role {self.role!r} (agent {self.agent!r}) was cut short: {reason}") from cause
+            self.cut_short("max_total_tokens")
 
     async def _use(self, call: ToolCall, tools: Sequence[Tool]) -> Outcome:
         rollout = self.rollout

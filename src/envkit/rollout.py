@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections import Counter
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from random import Random
@@ -82,6 +83,7 @@ class Rollout(Generic[TaskT]):
         self.turns = trace.turns
         self._lineages: dict[str, Lineage] = {}
         self._spent: dict[str, tuple[int, int]] = {}
+        self._asking: Counter[str] = Counter()
         self.chat = self.open(POLICY)
         self.chat.messages += self._opening()
 
@@ -147,6 +149,19 @@ class Rollout(Generic[TaskT]):
     def spent(self, agent: str) -> tuple[int, int]:
         """(turns, tokens) of this agent so far, over all its chats."""
         return self._spent.get(agent, (0, 0))
+
+    def begun(self, agent: str) -> int:
+        """Calls of this agent so far, with those under way."""
+        return self.spent(agent)[0] + self._asking[agent]
+
+    @contextmanager
+    def asking(self, agent: str) -> Generator[None]:
+        """A call of this agent is under way inside."""
+        self._asking[agent] += 1
+        try:
+            yield
+        finally:
+            self._asking[agent] -= 1
 
     def record(self, chat: Chat, request: Request, completion: Completion, *, seconds: float) -> Turn:
         """Put one call on the trace, as what is new in it beyond the turn that it continues."""
