@@ -162,7 +162,7 @@ class TestRun:
             (("--backend", "unsafe"), "isolates nothing"),
             (("--backend", "slot", "--unsafe-sandbox"), "contradict"),
             (("--memory", "lots"), "512M"),
-            (("--network", "pypi.org"), "no network 'allow'"),
+            (("--network", "https://pypi.org"), "is no host"),
         ],
     )
     def test_what_cannot_be_run(self, command: Command, options: tuple[str, ...], why: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from envkit.errors import UsageError
-from envkit.sandbox import Allow, Capabilities, SandboxSpec, find
+from envkit.sandbox import Capabilities, SandboxSpec, find
 from envkit.sandbox.unsafe import UnsafeBackend
 
 MODULE = """
@@ -18,7 +18,7 @@ from envkit.sandbox import Capabilities
 class Remote(UnsafeBackend):
     name = "remote"
     def __init__(self): super().__init__(unsafe=True)
-    async def available(self): return Capabilities(network=frozenset({"none", "allow"}))
+    async def available(self): return Capabilities(root=True)
 
 class NotOne: pass
 """
@@ -79,15 +79,21 @@ async def test_the_default_is_the_first_that_works_here() -> None:
         await find.choose()
 
 
-@pytest.mark.usefixtures("remote")
+@pytest.fixture
+def no_docker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+
+
+@pytest.mark.usefixtures("remote", "no_docker")
 async def test_the_default_can_hold_to_the_spec() -> None:
-    chosen = await find.choose(SandboxSpec(network=Allow(hosts=("pypi.org",))))
+    chosen = await find.choose(SandboxSpec(root=True))
     assert chosen.name == "remote"
 
 
+@pytest.mark.usefixtures("no_docker")
 async def test_where_none_can_be_used_each_one_says_why() -> None:
     with pytest.raises(UsageError) as refused:
-        await find.choose(SandboxSpec(network=Allow(hosts=("pypi.org",))))
+        await find.choose(SandboxSpec(root=True))
     message = str(refused.value)
     assert message.startswith("This needs a sandbox, and no backend can be used here:\n  slot: ")
     assert "\n  docker: " in message

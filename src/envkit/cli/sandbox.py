@@ -173,7 +173,8 @@ def _row(found: Finding) -> list[str]:
         return [found.name, "no", "see below", ""]
     if not able.isolated:
         return [found.name, "unsafe", "only with --unsafe-sandbox", ""]
-    does = [f"network {', '.join(sorted(able.network))}", *(["images"] if able.images else [])]
+    does = [f"network {', '.join(sorted(able.network))}"]
+    does += [name for name in ("images", "root", "ports") if getattr(able, name)]
     does.append("memory of all processes" if able.memory else "memory of each process only")
     took = f"{found.python}, a box in {found.start or 0:.2f} s, a program in {found.run or 0:.3f} s"
     return [found.name, "works", "; ".join(does), took]

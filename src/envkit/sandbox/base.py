@@ -43,7 +43,12 @@ class ExecLimits(BaseModel):
 
 
 class Allow(BaseModel):
-    """A network policy: only these hosts, by name or address, may be reached."""
+    """A network policy: only these hosts, each a name or an address with or without a port, may be reached.
+
+    They are reached through an HTTP proxy (see `envkit.sandbox.proxy`), which HTTP_PROXY, HTTPS_PROXY and ALL_PROXY
+    name in the box: programs that honour these get out, and nothing else does, be it to these hosts. A name's address
+    has to be public, or allowed itself.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -75,7 +80,7 @@ class SandboxSpec(BaseModel):
     lifetime: float = Field(default=3600.0, gt=0)
     """Seconds after which the box is taken down, whoever still uses it."""
     ports: tuple[int, ...] = ()
-    """Ports inside that `Sandbox.url` can be asked for."""
+    """Ports inside that `Sandbox.url` can be asked for; the network is not "none" then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +198,7 @@ class Sandbox(ABC):
         """A folder or file of the box as a tar archive with relative names; ValueError where it is longer."""
 
     async def url(self, port: int) -> str:
-        """Where the host reaches this port of the box."""
+        """Where this machine reaches what listens at this port of the box's 127.0.0.1: one of the spec's `ports`."""
         raise NotImplementedError(f"{type(self).__name__} opens no ports")
 
     @abstractmethod
@@ -221,6 +226,8 @@ class Capabilities:
     """`SandboxSpec.image` is understood."""
     root: bool = False
     """`SandboxSpec.root` is understood."""
+    ports: bool = False
+    """`SandboxSpec.ports` is understood."""
     isolated: bool = True
     """False where a program can read or harm the host."""
     notes: tuple[str, ...] = ()

@@ -77,6 +77,8 @@ def _lacking(found: Capabilities, spec: SandboxSpec | None) -> str | None:
         return f"It works, but offers no network {network_kind(spec.network)!r}, which is asked for."
     if spec.root and not found.root:
         return "It works, but its programs cannot be root in their box, which is asked for."
+    if spec.ports and not found.ports:
+        return "It works, but opens no ports of a box to this machine, which is asked for."
     if spec.image is not None and not found.images:
         return f"It works, but has no images, and {spec.image!r} is asked for."
     return None

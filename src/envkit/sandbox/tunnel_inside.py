@@ -75,7 +75,7 @@ class _Connection:
         if self.heard_end and not self.unsent and not self.shut:
             self.stream.shutdown(socket.SHUT_WR)
             self.shut = True
-            self._check()
+            self.check()
 
     def _read(self) -> None:
         data = self.stream.recv(min(CHUNK, self.credit))
@@ -85,9 +85,9 @@ class _Connection:
         else:
             self.said_end = True
             self.end.say(END, self.number)
-            self._check()
+            self.check()
 
-    def _check(self) -> None:
+    def check(self) -> None:
         if self.said_end and self.shut:
             self.end.forget(self)
 
@@ -169,6 +169,9 @@ class _End:
             connection.heard_end = True
         elif kind == CREDIT:
             connection.credit += COUNT.unpack(body)[0]
+        elif kind == CLOSE and connection.heard_end:
+            connection.said_end = True  # it goes once the last of it is written
+            connection.check()
         elif kind == CLOSE:
             reset = struct.pack("ii", 1, 0)
             connection.stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from envkit.errors import InfraError, UsageError
-from envkit.sandbox import owners
+from envkit.sandbox import find, owners, ways
 from envkit.sandbox.base import Backend, Capabilities, Sandbox, SandboxSpec
 from envkit.sandbox.docker.box import RESERVE, DockerBox, remove
 from envkit.sandbox.docker.daemon import Daemon, Refused
@@ -28,8 +28,8 @@ BUILD = (
 OWNER, USER, HOST = "envkit.owner", "envkit.uid", "envkit.host"
 """Labels: the owning process, its user and its machine."""
 
-NETWORKS = {"none": "none", "loopback": "none", "open": "bridge"}
-"""Docker's network "none" is a namespace with a loopback device of its own."""
+NETWORKS = {"none": "none", "loopback": "none", "allow": "none", "open": "bridge"}
+"""By the words of `Capabilities.network`. Docker's network "none" is a namespace with a loopback device of its own."""
 
 KEEPER = 65534
 """The user of the box's own two processes, whom its programs cannot signal."""
@@ -72,6 +72,7 @@ class DockerBackend(Backend):
             network=frozenset(NETWORKS),
             images=True,
             root=True,
+            ports=True,
             notes=(
                 "disk and files hold for each of the working folder, /tmp and /dev/shm, whose contents count as memory",
                 "an exit code of 128 + n is read as the signal n",
@@ -80,13 +81,8 @@ class DockerBackend(Backend):
         )
 
     async def start(self, spec: SandboxSpec) -> Sandbox:
-        """UsageError for Allow, ports, or an image that the daemon does not have: nothing is pulled."""
-        if not isinstance(spec.network, str):
-            raise UsageError(
-                "The docker backend cannot hold a program to a list of hosts. Use network 'none', 'loopback' or 'open'."
-            )
-        if spec.ports:
-            raise UsageError("The docker backend opens no ports to the host.")
+        """UsageError for an image that the daemon does not have: nothing is pulled."""
+        ways.check(spec)
         if why := self._unreachable():
             raise InfraError(why)
         name = f"envkit-{owners.current().key}-{secrets.token_hex(6)}"
@@ -94,7 +90,9 @@ class DockerBackend(Backend):
         try:
             await self._daemon.post(f"/containers/create?name={name}", self._container(spec, user))
             await self._daemon.call("start", name)
-            return DockerBox(self._daemon, name, spec, image=spec.image or self._image, user=user, fixed=self._gvisor)
+            box = DockerBox(self._daemon, name, spec, image=spec.image or self._image, user=user, fixed=self._gvisor)
+            await box.begin()
+            return box
         except Refused as refusal:
             await asyncio.shield(remove(self._daemon, name))
             if refusal.status == 404:
@@ -139,7 +137,6 @@ class DockerBackend(Backend):
 
     def _container(self, spec: SandboxSpec, user: int) -> dict[str, Any]:
         """Docker's description of the box."""
-        assert isinstance(spec.network, str)
         limits = spec.limits
         places = {"/dev/shm": "mode=1777,noexec"}
         if not spec.root:
@@ -159,7 +156,7 @@ class DockerBackend(Backend):
                 "AutoRemove": True,
                 "Init": True,
                 "Runtime": self._runtime or "",
-                "NetworkMode": NETWORKS[spec.network],
+                "NetworkMode": NETWORKS[find.network_kind(spec.network)],
                 "IpcMode": "private",
                 "ReadonlyRootfs": not spec.root,
                 "Tmpfs": {place: f"{own},{mode}" for place, mode in places.items()},

@@ -15,6 +15,7 @@ from envkit.errors import InfraError, UsageError
 from envkit.sandbox.base import ExecLimits, ExecResult, MiB, Process, Sandbox, SandboxSpec, relative_to_workdir
 from envkit.sandbox.docker.daemon import Daemon, Refused
 from envkit.sandbox.docker.program import MARK, Program, Usage
+from envkit.sandbox.ways import Ways
 
 RESERVE = 40
 """Processes beyond the limit for what enters the box to clear it: runc alone has some ten threads."""
@@ -72,6 +73,8 @@ class DockerBox(Sandbox):
         """`fixed`: the runtime cannot change the limits of a container that runs."""
         self.spec, self.backend = spec, f"docker {daemon.address} {image}"
         self._daemon, self._container, self._user, self._fixed = daemon, container, user, fixed
+        self._ways = Ways(self)
+        self._environment: dict[str, str] = {}
         self._live: set[Program] = set()
         self._used = Usage()
         self._before: dict[Program, Usage] = {}
@@ -80,6 +83,10 @@ class DockerBox(Sandbox):
         self._bounds = (spec.limits.memory, spec.limits.pids)
         self._broken = ""
         self._watches: set[asyncio.Task[None]] = set()
+
+    async def begin(self) -> None:
+        """Open what its network policy allows."""
+        self._environment = await self._ways.begin()
 
     async def exec(
         self,
@@ -145,11 +152,15 @@ class DockerBox(Sandbox):
         result = await self._script(PACK, full, posixpath.dirname(full), posixpath.basename(full), output=max_bytes)
         return self._content(path, result, max_bytes)
 
+    async def url(self, port: int) -> str:
+        return await self._ways.url(port)
+
     async def close(self) -> None:
         self._broken = "The box is closed."
         for watch in self._watches:
             watch.cancel()
         await self._take_down()
+        await self._ways.close()
 
     async def _script(self, script: str, *argv: str, stdin: bytes = b"", output: int = MiB) -> ExecResult:
         """A program of our own in the box, whose output may be as long as a file."""
@@ -179,7 +190,8 @@ class DockerBox(Sandbox):
         interactive: bool,
     ) -> Program:
         where = relative_to_workdir(self.spec, cwd or self.spec.workdir)
-        own = {"HOME": "/root" if self.spec.root else self.spec.workdir, **self.spec.env, **(env or {})}
+        own = {"HOME": "/root" if self.spec.root else self.spec.workdir}
+        own |= {**self._environment, **self.spec.env, **(env or {})}
         async with self._turn:
             if self._broken:
                 raise InfraError(self._broken)

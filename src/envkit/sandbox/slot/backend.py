@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from envkit.errors import InfraError, UsageError
-from envkit.sandbox import owners
+from envkit.sandbox import owners, ways
 from envkit.sandbox.base import Backend, Capabilities, SandboxSpec
 from envkit.sandbox.slot import cgroups, seccomp
 from envkit.sandbox.slot.box import SlotBox
@@ -70,12 +70,15 @@ class SlotBackend(Backend):
         slot.attach(asyncio.get_running_loop())
         try:
             limits = spec.limits
-            await slot.open(disk=limits.disk, files=limits.files, loopback=spec.network == "loopback")
+            await slot.open(disk=limits.disk, files=limits.files, loopback=spec.network != "none")
         except BaseException:
             slot.detach()
             await self._retire(slot)
             raise
-        return SlotBox(spec, slot, path=_path(slot.make.image), cgroups=self._cgroups, give_back=self._take_back)
+        box = SlotBox(spec, slot, path=_path(slot.make.image), cgroups=self._cgroups, give_back=self._take_back)
+        if not isinstance(spec.network, str):
+            await box.begin()
+        return box
 
     async def sweep(self) -> int:
         return await asyncio.get_running_loop().run_in_executor(None, _sweep)
@@ -101,8 +104,9 @@ class SlotBackend(Backend):
         notes = () if self._cgroups is not None else ("no cgroups: memory and processor time are limited per process",)
         return Capabilities(
             memory=self._cgroups is not None,
-            network=frozenset({"none", "loopback"}),
+            network=frozenset({"none", "loopback", "allow"}),
             images=True,
+            ports=True,
             notes=notes,
         )
 
@@ -272,12 +276,9 @@ def _missing() -> str | None:
 
 
 def _check(spec: SandboxSpec) -> None:
-    if spec.network not in ("none", "loopback"):
-        raise UsageError(
-            f"A slot has no network but 'none' and 'loopback', and not {spec.network!r}: use the docker backend."
-        )
-    if spec.ports:
-        raise UsageError("The host cannot reach ports in a slot: use the docker backend, or leave `ports` out.")
+    if spec.network == "open":
+        raise UsageError("A slot has no open network, but 'none', 'loopback' or Allow(hosts): use the docker backend.")
+    ways.check(spec)
     if spec.root:
         raise UsageError("Programs in a slot cannot be root, nor change its image: use the docker backend.")
     places = [spec.workdir, *spec.folders]

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from envkit.errors import InfraError
@@ -23,6 +24,7 @@ from envkit.sandbox.base import (
 from envkit.sandbox.slot.cgroups import Cgroups
 from envkit.sandbox.slot.running import READ_BYTES, Order, Running, sealed
 from envkit.sandbox.slot.slot import Slot, SlotLost
+from envkit.sandbox.ways import Ways
 
 TRANSFER_SECONDS = 120.0
 """For reading or writing files of the box, most of them in a few milliseconds."""
@@ -45,11 +47,20 @@ class SlotBox(Sandbox):
         self.spec, self.backend = spec, "slot"
         self._slot, self._cgroups, self._give_back = slot, cgroups, give_back
         self._environment = {"PATH": path, "HOME": spec.workdir, "LANG": "C.UTF-8", **spec.env}
+        self._ways = Ways(self)
         self._running: set[Running] = set()
         self._spawned: list[SlotProcess] = []
         self._closing: asyncio.Task[None] | None = None
         loop = asyncio.get_running_loop()
         self._lifetime = loop.call_later(spec.lifetime, self._begin_to_close)
+
+    async def begin(self) -> None:
+        """Open what its network policy allows. A box for which that fails is closed."""
+        try:
+            self._environment = await self._ways.begin() | self._environment
+        except BaseException:
+            await self.close()
+            raise
 
     async def exec(
         self,
@@ -107,6 +118,9 @@ class SlotBox(Sandbox):
     async def download(self, path: str = ".", max_bytes: int = 64 * MiB) -> bytes:
         return await self._transfer("download", path, max_bytes=max_bytes)
 
+    async def url(self, port: int) -> str:
+        return await self._ways.url(port)
+
     async def close(self) -> None:
         self._begin_to_close()
         assert self._closing is not None
@@ -121,10 +135,10 @@ class SlotBox(Sandbox):
         for running in self._running:
             running.kill()
         try:
-            if not self._slot.lost:
-                await self._slot.close()
-        except SlotLost:
-            pass  # it was to end, and has
+            with suppress(SlotLost):  # it was to end, and has
+                if not self._slot.lost:
+                    await self._slot.close()
+            await self._ways.close()
         finally:
             for process in self._spawned:
                 process.close()
