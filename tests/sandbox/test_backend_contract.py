@@ -57,9 +57,12 @@ class TestPrograms:
         for code in (1, 3, 127):
             result = await box.exec(script(f"import os; os._exit({code})"))
             assert (result.code, result.signal, result.reason) == (code, None, "exit")
-        for number in (signal.SIGSEGV, signal.SIGTERM, signal.SIGKILL):
-            result = await box.exec(script(f"import os; os.kill(os.getpid(), {int(number)})"))
-            assert (result.code, result.signal, result.ok) == (None, int(number), False)
+        reasons = {"SEGV": "exit", "TERM": "exit", "ABRT": "exit", "USR1": "exit", "XCPU": "timeout", "KILL": "killed"}
+        for name, reason in reasons.items():
+            number = int(signal.Signals[f"SIG{name}"])
+            result = await box.exec(script(f"import os; os.kill(os.getpid(), {number})"))
+            assert (result.code, result.signal, result.reason) == (None, number, reason)
+            assert not result.ok
 
     async def test_an_unknown_program_is_127(self, box: Sandbox) -> None:
         result = await box.exec(["there-is-no-such-program"])

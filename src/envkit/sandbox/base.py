@@ -16,7 +16,11 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 Reason = Literal["exit", "timeout", "memory", "output", "killed"]
-"""Why a program ended: by itself, at its deadline, at its memory limit, at its output cap, or because it was killed."""
+"""Why a program ended: by itself, at its deadline, at its memory limit, at its output cap, or because it was killed.
+
+A signal that a program brings upon itself, as SIGSEGV or SIGTERM, is its own end: "exit". SIGXCPU is always "timeout",
+and SIGKILL, whoever sent it, "killed" where it was none of the limits.
+"""
 
 KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
 

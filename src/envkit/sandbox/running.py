@@ -16,6 +16,9 @@ from envkit.errors import InfraError
 from envkit.sandbox.base import ExecLimits, ExecResult, KiB, Process, Reason, shortened
 
 
+_BY_SIGNAL: dict[int | None, Reason] = {signal.SIGXCPU: "timeout", signal.SIGKILL: "killed"}
+
+
 class Running(Process):
     """`interactive`: stderr joins stdout and what nobody reads holds the program up; else a full stream ends it."""
 
@@ -59,7 +62,7 @@ class Running(Process):
         if self._done.is_set():
             return
         self._deadline.cancel()
-        reason = self._reason or ("exit" if by is None else "timeout" if by == signal.SIGXCPU else "killed")
+        reason = self._reason or _BY_SIGNAL.get(by, "exit")
         wall = time.monotonic() - self._started
         self._result = ExecResult(code, by, reason, b"", b"", self._truncated, wall, cpu, peak)
         self._done.set()
