@@ -44,7 +44,7 @@ async def test_every_gate_is_passed() -> None:
 
 @pytest.mark.usefixtures("isolated")
 async def test_the_solutions_of_the_sample_are_right_and_silence_is_wrong() -> None:
-    assert total(await right("stdio-code", "sample")) == 36
+    assert total(await right("stdio-code", "sample")) == 37
     assert total(await silent("stdio-code", "sample")) == 0
 
 
@@ -131,11 +131,22 @@ def test_a_row_of_codecontests_is_read(tmp_path: Path) -> None:
     assert (task.id, len(task.examples), len(task.hidden), task.answer) == ("1_A", 1, 2, "py")
 
 
+@pytest.mark.usefixtures("isolated")
+async def test_where_many_outputs_are_right_the_rows_checker_decides() -> None:
+    env = find("stdio-code").load("sample")
+    [task] = [task for task in env.tasks if task.id == "sample/fair-teams"]
+    other = task.answer + "print(*('12'[team == '1'] for team in reached[best]))"  # the same split, numbered otherwise
+    other = other.replace("print(*reached[best])\n", "")
+    assert (await scored("stdio-code", task.id, f"```python\n{other}\n```")).value == 1.0
+
+
 def test_a_row_of_another_shape_or_without_tests_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"rows\.jsonl:1: neither LiveCodeBench's"):
         loaded(tmp_path, {"question": "?"})
     with pytest.raises(UsageError, match=r"rows\.jsonl:1: the task 'q' has no tests"):
         loaded(tmp_path, contest(private_test_cases="[]"))
+    with pytest.raises(UsageError, match=r"rows\.jsonl:1: the task 'q' has a checker, which is for programs"):
+        loaded(tmp_path, contest(checker="pass", metadata='{"func_name": "f"}'))
 
 
 @pytest.mark.parametrize(
@@ -145,6 +156,8 @@ def test_a_row_of_another_shape_or_without_tests_is_named(tmp_path: Path) -> Non
         ("sample/temperature", "import os\nprint('97.9 F')\nprint('100.0 C', flush=True)\nos._exit(0)", 0.0),
         ("sample/binary-add", "print(bin(int(input(), 2) + int(input(), 2))[2:], end='')", 1.0),
         ("sample/binary-add", "print(bin(int(input(), 2) + int(input(), 2))[2:])\nraise SystemExit(1)", 0.0),
+        ("sample/fair-teams", "n, *w = map(int, open(0).read().split())\nprint(*[1] * n)", 0.0),
+        ("sample/fair-teams", "print('accepted 1')", 0.0),
         ("sample/rotate-matrix", TURN + "list(zip(*matrix[::-1]))", 1.0),
         ("sample/rotate-matrix", TURN + "matrix", 0.0),
         ("sample/split-halves", "class Solution:\n    def canSplit(self, values):\n        return 1", 0.0),

@@ -88,7 +88,7 @@ class StdioCodeEnv(SingleTurnEnv[ContestTask]):
 async def _run(rollout: Rollout[Any], source: str, cases: Sequence[Case]) -> Verdict:
     limits = ExecLimits(wall=2 * SECONDS, cpu=SECONDS, memory=MEMORY)
     due = [StdioCase(case.input, case.output) for case in cases]
-    return await judge_stdio(rollout.fresh_sandbox, source, due, limits=limits)
+    return await judge_stdio(rollout.fresh_sandbox, source, due, checker=rollout.task.checker, limits=limits)
 
 
 async def _call(rollout: Rollout[Any], source: str, cases: Sequence[Case]) -> Verdict:

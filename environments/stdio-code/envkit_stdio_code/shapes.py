@@ -39,6 +39,8 @@ class ContestTask(Task):
     examples: tuple[Case, ...] = ()
     """Tests that the prompt shows; they count too."""
     hidden: tuple[Case, ...] = ()
+    checker: str | None = None
+    """A Python program that decides where more than one output is right, as `judge_stdio` runs it."""
     published: date | None = None
 
 
@@ -57,6 +59,8 @@ def read(row: Row) -> ContestTask:
         )
     if not (task.examples or task.hidden):
         raise UsageError(f"{row.place}: the task {task.id!r} has no tests")
+    if task.checker is not None and task.function is not None:
+        raise UsageError(f"{row.place}: the task {task.id!r} has a checker, which is for programs, and a function")
     return task
 
 
@@ -70,6 +74,7 @@ def _livecodebench(row: Row) -> ContestTask:
         examples=tuple(map(_case, json.loads(row["public_test_cases"]))),
         hidden=tuple(map(_case, decoded(row["private_test_cases"]))),
         published=_date(row["contest_date"]),
+        checker=row.get("checker") or None,
         answer=row.get("solution"),
     )
 
@@ -85,6 +90,7 @@ def _apps(row: Row) -> ContestTask:
         starter_code=row.get("starter_code") or "",
         function=_callee(name, row.get("starter_code") or ""),
         hidden=tuple(cases),
+        checker=row.get("checker") or None,
         answer=solutions[0] if solutions else None,
     )
 
@@ -98,6 +104,7 @@ def _codecontests(row: Row) -> ContestTask:
         question=row["description"],
         examples=tuple(_columns(row.get("public_tests"))),
         hidden=tuple(hidden),
+        checker=row.get("checker") or None,
         answer=next((source for language, source in written if language == PYTHON3), None),
     )
 

@@ -47,9 +47,9 @@ async def judge_stdio(
 
     It must end by itself with code 0 and print the expected text: exactly, or by stripped lines, or token by token
     (integers exact, decimal fractions to 1e-6, NaN never equal). With a `checker` the last rung is the checker's
-    instead: a trusted Python program, run as `checker.py input expected got` in a box of its own, that accepts by
-    ending well and rejects by `sys.exit("why")` or by raising. C and C++ are compiled once. InfraError where the
-    toolchain is missing.
+    instead: a trusted Python program, run as `checker.py input output answer` in a box of its own, that accepts by
+    ending well and rejects by `sys.exit("why")` or by raising; EnvError where it gives no verdict, not even on the
+    expected text. C and C++ are compiled once. InfraError where the toolchain is missing.
     """
     tools = toolchain(language)
     if not cases:
@@ -134,13 +134,14 @@ async def _run_checker(fresh: Fresh, checker: str, case: StdioCase, got: bytes) 
     nonce = new_nonce()
     async with fresh() as box:
         await box.write("input.txt", case.stdin.encode("utf-8", "surrogatepass"))
-        await box.write("expected.txt", case.expected.encode("utf-8", "surrogatepass"))
-        await box.write("got.txt", got)
+        await box.write("output.txt", got)
+        await box.write("answer.txt", case.expected.encode("utf-8", "surrogatepass"))
         result = await box.python(program("checker.py"), stdin=to_text([nonce, checker]).encode("ascii"))
     for message in frames(result.stdout, nonce):
         match message:
             case {"accepted": bool(accepted), "why": str(why)}:
-                return accepted, printable(why, 200)
+                said = result.stderr[-2000:].decode("utf-8", "replace").strip().rpartition("\n")[2]
+                return accepted, printable(why or said, 200)
             case _:
                 pass
     return None, ending(result)

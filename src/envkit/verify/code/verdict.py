@@ -12,7 +12,7 @@ from envkit.verify.code.extract import Program
 Fresh = Callable[[], AbstractAsyncContextManager[Sandbox]]
 """How a judge gets a box that nobody has used; `Rollout.fresh_sandbox` is one."""
 
-VERSION = "code-1"
+VERSION = "code-2"
 """Raised whenever a judge may answer differently than before, so that old verdicts can be told apart."""
 
 SHOWN = 300
@@ -87,7 +87,7 @@ def ending(result: ExecResult) -> str:
     """How a program ended that did not end well, for people."""
     match result.reason:
         case "timeout":
-            return f"ran past its time limit, after {result.wall:.1f} s"
+            return "ran past its time limit"
         case "memory":
             return "ran out of memory"
         case "output":

@@ -1,7 +1,8 @@
-"""Runs a task's own checker, which is trusted, beside three files, of which `got` holds what a candidate printed.
+"""Runs a task's own checker, which is trusted, beside three files, of which `output` holds what a candidate printed.
 
-The checker is a program as `python3 checker.py input expected got`: it accepts by ending well, and rejects by
-`sys.exit` with anything but 0 or by raising. Its verdict is told here, with a nonce that no file holds.
+The checker is a program as `python3 checker.py input output answer`, as testlib's are: it accepts by ending well, and
+rejects by `sys.exit` with anything but 0 or by raising; 3 says that it failed itself. Its verdict is told here, with a
+nonce that no file holds.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ import json
 import os
 import sys
 
+FAILED = 3
+"""The exit code of a checker that cannot tell, as testlib has it."""
+
 
 def main() -> None:
     nonce, source = json.loads(sys.stdin.buffer.read())
@@ -17,11 +21,14 @@ def main() -> None:
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(2, 1)
-    sys.argv = ["checker.py", "input.txt", "expected.txt", "got.txt"]
+    sys.argv = ["checker.py", "input.txt", "output.txt", "answer.txt"]
+    checker = compile(source, "checker.py", "exec")
     accepted, why = True, ""
     try:
-        exec(compile(source, "checker.py", "exec"), {"__name__": "__main__"})
+        exec(checker, {"__name__": "__main__"})
     except SystemExit as end:
+        if end.code == FAILED:
+            raise
         accepted = end.code is None or end.code == 0
         why = end.code if isinstance(end.code, str) else ""
     except BaseException as error:  # noqa: BLE001 - whatever it is, the checker does not accept
