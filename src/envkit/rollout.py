@@ -23,6 +23,7 @@ from envkit.types import Message
 
 if TYPE_CHECKING:
     from envkit.environment import Environment
+    from envkit.gateway.gateway import Gateway
     from envkit.sandbox.base import Sandbox, SandboxSpec
     from envkit.sandbox.lent import RolloutBoxes
     from envkit.sandbox.pool import Boxes
@@ -118,6 +119,25 @@ class Rollout(Generic[TaskT]):
         It is made of `spec`, else of what the task declares, else the environment.
         """
         return self._lent().fresh(spec)
+
+    def serve(
+        self, agent: str = POLICY, *, role: str | None = None, trainable: bool | None = None, inside: bool = True
+    ) -> AbstractAsyncContextManager[Gateway]:
+        """`async with rollout.serve() as gateway`: an endpoint for a program that brings its own loop.
+
+            async with rollout.serve() as gateway:
+                await rollout.sandbox.exec(["some-agent", rollout.task.prompt], env=gateway.env())
+
+        It speaks OpenAI's chat completions and responses and Anthropic's messages. Each call becomes a turn of `agent`,
+        whose model, sampling and limits are the run's whatever the program asks for; what ends the episode (a limit, a
+        failed model) is raised when the block is left. Where the rollout declares a box, the endpoint is reached from
+        `rollout.sandbox`, which needs a network of at least "loopback" and runs programs for `limits.wall` seconds;
+        `inside=False` is for a program that runs on this machine all the same.
+        """
+        from envkit.gateway.gateway import serve
+
+        boxed = inside and (self.task.sandbox or self.env.sandbox) is not None
+        return serve(self.open(agent, role=role, trainable=trainable), self.sandbox if boxed else None)
 
     @property
     def info(self) -> dict[str, Any]:
@@ -246,6 +266,14 @@ class ScoringRollout(Rollout[TaskT]):
     def sandbox(self) -> Sandbox:
         raise EnvError(
             "a reward cannot use the agent's box: it is gone. Use fresh_sandbox(); what is needed of the agent's box, "
+            "an at_end callable can keep in rollout.info."
+        )
+
+    def serve(
+        self, agent: str = POLICY, *, role: str | None = None, trainable: bool | None = None, inside: bool = True
+    ) -> AbstractAsyncContextManager[Gateway]:
+        raise EnvError(
+            "a reward cannot serve the policy to a program: the episode is over. What is needed of the program's work, "
             "an at_end callable can keep in rollout.info."
         )
 
