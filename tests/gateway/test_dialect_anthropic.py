@@ -111,7 +111,7 @@ async def test_thinking_that_a_server_left_in_the_content_is_told_apart_and_goes
 async def test_usage_reasons_and_sampling_are_translated(streams: bool) -> None:
     async def program(gateway: Gateway) -> None:
         sampling = {"temperature": 0.5, "top_k": 5}  # which the SDK has no words for any more, and programs say
-            more: Any = {"extra_body": sampling, "stop_sequences": ["END"], "tools": [MULTIPLY]}
+        more: Any = {"extra_body": sampling, "stop_sequences": ["END"], "tools": [MULTIPLY]}
         choice: Any = {"type": "any", "disable_parallel_tool_use": True}
         hello: Any = [{"role": "user", "content": "a"}]
         said = await ask(gateway, streams=streams, messages=hello, tool_choice=choice, **more)
