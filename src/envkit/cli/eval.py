@@ -26,7 +26,7 @@ KeyEnv = Annotated[Text, typer.Option("--key-env", metavar="NAME", help="The var
 Role = Annotated[Many, typer.Option("--role", metavar="NAME=URL", help="The endpoint of another role, such as judge.")]
 Sandbox = Annotated[
     Text,
-    typer.Option("--sandbox", metavar="NAME", help="The sandbox backend; default: slot, where it works, or docker."),
+    typer.Option("--sandbox", metavar="NAME", help="The sandbox backend, as docker:runsc; default: slot, or docker."),
 ]
 UnsafeSandbox = Annotated[
     bool,
