@@ -99,3 +99,23 @@ async def test_where_none_can_be_used_each_one_says_why() -> None:
     assert "\n  docker: " in message
     assert "unsafe:" not in message
     assert "envkit sandbox doctor" in message
+
+
+def test_a_variant_is_asked_for_by_its_word() -> None:
+    assert find.backend("docker:runsc").name == "docker:runsc"
+    with pytest.raises(UsageError, match="'slot' has no variants, and slot:fast is asked for"):
+        find.backend("slot:fast")
+    with pytest.raises(UsageError, match="--unsafe-sandbox"):
+        find.backend("unsafe:")
+    with pytest.raises(UsageError, match="Did you mean 'docker'"):
+        find.backend("dokcer:runsc")
+
+
+async def test_a_runtime_that_the_daemon_does_not_have_is_named() -> None:
+    backend = find.backend("docker:no-such-runtime")
+    why = await backend.available()
+    await backend.close()
+    assert isinstance(why, str)
+    if "daemon answers" not in why and "no image" not in why:
+        assert "no runtime 'no-such-runtime' (it has " in why
+        assert "/etc/docker/daemon.json" in why

@@ -127,13 +127,14 @@ async def test_a_runtime_that_is_not_registered(docker: DockerBackend) -> None:
 
 
 async def test_gvisor() -> None:
-    backend = DockerBackend(runtime="runsc")
+    backend = DockerBackend.variant("runsc")
     if isinstance(why := await backend.available(), str):
         pytest.skip(why)
     async with await backend.start(SandboxSpec()) as box:
         kernel = await box.exec(["uname", "-a"], limits=ExecLimits(wall=30))
         assert b"4.4.0" in kernel.stdout
-        assert (await box.python("print(42)", limits=ExecLimits(wall=30))).stdout == b"42\n"
+        result = await box.python("print(42)", limits=ExecLimits(wall=30, pids=128))
+        assert (result.stdout, result.stderr, result.cpu) == (b"42\n", b"", None)
     await backend.close()
 
 

@@ -36,7 +36,8 @@ def doctor(as_json: Json = False) -> None:
     from envkit.sandbox.doctor import examine
 
     async def all_of_them() -> list[Finding]:
-        return [await examine(name) for name in find.names()]
+        variants = [(name, *(f"{name}:{word}" for word in find.VARIANTS.get(name, ()))) for name in find.names()]
+        return [await examine(name) for names in variants for name in names]
 
     findings = asyncio.run(all_of_them())
     isolated = [found.name for found in findings if found.capabilities is not None and found.capabilities.isolated]

@@ -15,6 +15,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from envkit.errors import UsageError
+
 Reason = Literal["exit", "timeout", "memory", "output", "killed"]
 """Why a program ended: by itself, at its deadline, at its memory limit, at its output cap, or because it was killed.
 
@@ -241,6 +243,11 @@ class Backend(ABC):
     """A way to run untrusted code, here or elsewhere; the entry point group `envkit.sandbox` names such classes."""
 
     name: str
+
+    @classmethod
+    def variant(cls, word: str) -> Backend:
+        """The one that is asked for as NAME:WORD. UsageError where the backend knows no such word."""
+        raise UsageError(f"The sandbox backend {cls.name!r} has no variants, and {cls.name}:{word} is asked for.")
 
     @abstractmethod
     async def available(self) -> Capabilities | str:

@@ -20,6 +20,9 @@ ORDER = ("slot", "docker")
 
 UNSAFE = "unsafe"
 
+VARIANTS = {"docker": ("runsc",)}
+"""Those that are worth looking for: `envkit sandbox doctor` does. Other words may be known to a backend as well."""
+
 
 def names() -> list[str]:
     """The registered backends, in the order in which they are tried; `unsafe`, which never is, last."""
@@ -28,8 +31,10 @@ def names() -> list[str]:
 
 
 def backend(name: str, *, unsafe: bool = False) -> Backend:
-    """A new backend of this name. UsageError where there is none, or where it isolates nothing and nobody said so."""
+    """A new backend by its name, or by NAME:VARIANT as "docker:runsc". UsageError where there is none, or where it
+    isolates nothing and nobody said so."""
     registered = _registered()
+    name, colon, variant = name.partition(":")
     if name not in registered:
         raise UsageError(_unknown(name))
     if name == UNSAFE and not unsafe:
@@ -38,7 +43,7 @@ def backend(name: str, *, unsafe: bool = False) -> Backend:
             "network.\nFor code that you would run by hand anyway, say --unsafe-sandbox on the command line, or pass "
             "UnsafeBackend(unsafe=True)."
         )
-    return _make(registered[name], unsafe=name == UNSAFE)
+    return _make(registered[name], variant if colon else None, unsafe=name == UNSAFE)
 
 
 async def choose(spec: SandboxSpec | None = None) -> Backend:
@@ -88,15 +93,16 @@ def _registered() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=GROUP)}
 
 
-def _make(point: EntryPoint, *, unsafe: bool) -> Backend:
+def _make(point: EntryPoint, variant: str | None, *, unsafe: bool) -> Backend:
     try:
         kind: Any = point.load()
     except ImportError as error:
         raise UsageError(f"The sandbox backend {point.name!r} ({point.value}) cannot be imported: {error}.") from error
-    made = kind(unsafe=True) if unsafe else kind()
-    if not isinstance(made, Backend):
+    if not (isinstance(kind, type) and issubclass(kind, Backend)):
         raise UsageError(f"The sandbox backend {point.name!r} ({point.value}) is no envkit.sandbox.Backend.")
-    return made
+    if variant is not None:
+        return kind.variant(variant)
+    return kind(**{"unsafe": True} if unsafe else {})
 
 
 def _unknown(name: str) -> str:

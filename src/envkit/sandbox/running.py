@@ -15,7 +15,6 @@ from dataclasses import replace
 from envkit.errors import InfraError
 from envkit.sandbox.base import ExecLimits, ExecResult, KiB, Process, Reason, shortened
 
-
 _BY_SIGNAL: dict[int | None, Reason] = {signal.SIGXCPU: "timeout", signal.SIGKILL: "killed"}
 
 

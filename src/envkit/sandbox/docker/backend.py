@@ -38,6 +38,11 @@ FIRST_USER, USERS = 1_000_000_000, 1_000_000_000
 """Each box has a user of its own, drawn from these: the kernel counts processes by user, over all containers."""
 
 GVISOR = "runsc"
+GVISOR_NOTES = (
+    "memory and processes are limited for the box, not for each execution: a program that uses up either may take the "
+    "whole box with it, which is an InfraError and no verdict",
+    "programs make their system calls to gVisor, which has no filter: what is refused elsewhere may work there, in it",
+)
 CPUS = 1.0
 OPEN_FILES = 4096
 SECCOMP = Path(__file__).with_name("seccomp.json")
@@ -50,7 +55,14 @@ class DockerBackend(Backend):
 
     def __init__(self, *, image: str = IMAGE, runtime: str | None = None, address: str | None = None) -> None:
         self._image, self._runtime = image, runtime
+        if runtime is not None:
+            self.name = f"docker:{runtime}"
         self._daemon = Daemon(address)
+
+    @classmethod
+    def variant(cls, word: str) -> DockerBackend:
+        """With the runtime of this name."""
+        return cls(runtime=word)
 
     async def available(self) -> Capabilities | str:
         if why := self._unreachable():
@@ -63,20 +75,26 @@ class DockerBackend(Backend):
         except InfraError:
             return f"No docker daemon answers at {self._daemon.address}: start one (as root, `setsid dockerd &`)."
         if self._runtime is not None and self._runtime not in info["Runtimes"]:
-            return f"The docker daemon has no runtime {self._runtime!r}: register it in /etc/docker/daemon.json."
+            known = ", ".join(sorted(info["Runtimes"]))
+            return (
+                f"The docker daemon has no runtime {self._runtime!r} (it has {known}): install it, register it in "
+                "/etc/docker/daemon.json and start the daemon again."
+            )
+        arguments: list[str] = (info["Runtimes"][self._runtime].get("runtimeArgs") or []) if self._runtime else []
         if not any("seccomp" in option for option in info.get("SecurityOptions") or ()):
             return "The docker daemon was built without seccomp, so that its containers do not hold hostile code."
         if not (info.get("MemoryLimit") and info.get("PidsLimit")):
             return "The docker daemon cannot limit memory and processes here: the memory and pids cgroups are missing."
         return Capabilities(
-            network=frozenset(NETWORKS),
+            memory="--ignore-cgroups" not in arguments,
+            network=frozenset(NETWORKS) - ({"open"} if "--network=none" in arguments else set()),
             images=True,
             root=True,
             ports=True,
             notes=(
                 "disk and files hold for each of the working folder, /tmp and /dev/shm, whose contents count as memory",
                 "an exit code of 128 + n is read as the signal n",
-                *(("memory and processes are limited for the box, not for each execution",) if self._gvisor else ()),
+                *(GVISOR_NOTES if self._gvisor else ()),
             ),
         )
 
@@ -117,7 +135,7 @@ class DockerBackend(Backend):
 
     @property
     def _gvisor(self) -> bool:
-        return self._runtime == GVISOR
+        return (self._runtime or "").startswith(GVISOR)
 
     def _unreachable(self) -> str:
         """Why no call can succeed, as far as the address and its socket tell; "" where one may."""

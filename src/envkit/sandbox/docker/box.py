@@ -201,7 +201,8 @@ class DockerBox(Sandbox):
             self._before[program] = self._used
             if len(self._live) > 1:
                 self._shared |= self._live
-            pids = sum(one.limits.pids for one in self._live)
+            # gVisor has one such limit for the whole box, which cannot be raised again
+            pids = 0 if self._fixed else sum(one.limits.pids for one in self._live)
             try:
                 await program.run(self._container, argv, user=self._user, pids=pids, cwd=where, env=own)
             except BaseException as error:
@@ -251,7 +252,7 @@ class DockerBox(Sandbox):
             before, alone = self._before[program], program not in self._shared
             used = await self._clear(program)
             self._forget(program)
-            cpu = max(0.0, used.cpu - before.cpu) if alone else None
+            cpu = max(0.0, used.cpu - before.cpu) if alone and used.cpu else None  # gVisor keeps no account
             return cpu, used.peak if alone and used.peak > before.peak else None, used.oom_kills > before.oom_kills
 
     async def _clear(self, ended: Program | None = None) -> Usage:

@@ -23,12 +23,13 @@ MARK = "ENVKIT_EXECUTION"
 
 LIMITED = """
 ulimit -S -t "$1"; ulimit -H -t $(($1 + 1)); ulimit -f "$2"
-if (ulimit -u "$3") 2>/dev/null; then ulimit -u "$3"; else ulimit -p "$3"; fi
+if [ "$3" = 0 ]; then :; elif (ulimit -u "$3") 2>/dev/null; then ulimit -u "$3"; else ulimit -p "$3"; fi
 [ "$4" = apart ] || exec 2>&1
 shift 4
 exec "$@"
 """
-"""Run by sh: seconds, a file's blocks of 512 bytes, the user's processes, whether stderr stays apart, the program."""
+"""Run by sh: seconds, a file's blocks of 512 bytes, the user's processes (0: no more said), whether stderr stays apart,
+the program."""
 
 SIGNALS = frozenset(int(number) for number in signal.valid_signals())
 
