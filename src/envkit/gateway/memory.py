@@ -7,12 +7,14 @@ objects in between. A prompt of such messages continues no turn: here they becom
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import orjson
 
 from envkit.types import Message, ToolCall
 
-_Loose = tuple[str, tuple[ToolCall, ...]]
+_Told = tuple[str, tuple[tuple[str, str, bytes], ...]]
+"""A reply as a program may send it back: its text, and of each call the id, the name and the meaning."""
 
 
 class Memory:
@@ -20,7 +22,7 @@ class Memory:
 
     def __init__(self) -> None:
         self._children: dict[tuple[int, Message], int] = {}
-        self._replies: dict[tuple[int, _Loose], Message] = {}
+        self._replies: dict[tuple[int, _Told], Message] = {}
         self._calls: dict[tuple[str, str, bytes], ToolCall] = {}
         self._conversations: dict[str, tuple[Message, ...]] = {}
 
@@ -29,17 +31,16 @@ class Memory:
         node = 0
         for message in prompt:
             node = self._children.setdefault((node, message), len(self._children) + 1)
+        meant = _meant(reply)
         for text in (_whole(reply), reply.text):
-            self._replies[node, (text, reply.tool_calls)] = reply
-        for call in reply.tool_calls:
-            for meant in _forms(call):
-                self._calls[call.id, call.name, meant] = call
+            self._replies[node, (text, meant)] = reply
+        self._calls.update(zip(meant, reply.tool_calls, strict=True))
 
     def restored(self, messages: Sequence[Message]) -> list[Message]:
         """The messages, with replies as they were given.
 
-        A call is known by its id and what its arguments mean. A reply is known by its text and calls where all that
-        precedes it is what it answered, and then has its reasoning again, unless the program says another one.
+        A reply is known by its text and calls where all that precedes it is what it answered, and then has its
+        reasoning again, unless the program says another one. Elsewhere its calls are known, each by itself.
         """
         whole: list[Message] = []
         node: int | None = 0
@@ -58,15 +59,13 @@ class Memory:
         return self._conversations.get(answer)
 
     def _restored(self, message: Message, node: int | None) -> Message:
-        calls = tuple(self._calls.get((c.id, c.name, _forms(c)[0]), c) for c in message.tool_calls)
-        if calls != message.tool_calls:
-            message = message.model_copy(update={"tool_calls": calls})
-        if node is None:
-            return message
-        given = self._replies.get((node, (_whole(message), calls)))
-        if given is None or (message.reasoning is not None and message.thinking != given.thinking):
-            return message
-        return given
+        meant = _meant(message)
+        if node is not None:
+            given = self._replies.get((node, (_whole(message), meant)))
+            if given is not None and (message.reasoning is None or message.thinking == given.thinking):
+                return given
+        calls = tuple(self._calls.get(key, call) for key, call in zip(meant, message.tool_calls, strict=True))
+        return message if calls == message.tool_calls else message.model_copy(update={"tool_calls": calls})
 
 
 def _whole(message: Message) -> str:
@@ -74,11 +73,22 @@ def _whole(message: Message) -> str:
     return message.content if isinstance(message.content, str) else message.text
 
 
-def _forms(call: ToolCall) -> list[bytes]:
-    """What the arguments mean, in each form in which a dialect may have told them; as a program sends them, first."""
-    wrapped = orjson.dumps({"input": call.arguments}, option=orjson.OPT_SORT_KEYS)
-    try:
-        said = orjson.loads(call.arguments or "{}")
-        return [orjson.dumps(said, option=orjson.OPT_SORT_KEYS), wrapped]
-    except (orjson.JSONDecodeError, orjson.JSONEncodeError):  # no JSON, or nested deeper than it is written
-        return [wrapped]
+def _meant(message: Message) -> tuple[tuple[str, str, bytes], ...]:
+    return tuple((call.id, call.name, _meaning(call.arguments)) for call in message.tool_calls)
+
+
+def _meaning(arguments: str) -> bytes:
+    """The same for arguments that say the same: however the JSON is written, and out of the `{"input": text}` in which
+    a dialect of objects tells of what is no object, and a custom tool of its text."""
+    while True:
+        try:
+            said = orjson.loads(arguments or "{}")
+            if not isinstance(said, dict):
+                return arguments.encode("utf-8", "surrogatepass")
+            fields = cast("dict[str, Any]", said)
+            inner = fields.get("input")
+            if len(fields) > 1 or not isinstance(inner, str):
+                return orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
+        except (orjson.JSONDecodeError, orjson.JSONEncodeError):  # no JSON, or nested deeper than it is written
+            return arguments.encode("utf-8", "surrogatepass")
+        arguments = inner

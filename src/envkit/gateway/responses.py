@@ -362,10 +362,14 @@ def _output(answered: Answered) -> list[dict[str, Any]]:
 def _input(call: ToolCall) -> str:
     """What a custom tool is given: the text in the arguments, or all of them where the model did not keep to that."""
     try:
-        said = orjson.loads(call.arguments)["input"]
-    except (orjson.JSONDecodeError, LookupError, TypeError):
+        said = orjson.loads(call.arguments)
+    except orjson.JSONDecodeError:
         return call.arguments
-    return said if isinstance(said, str) else call.arguments
+    match said:
+        case {"input": str(text), **others} if not others:
+            return text
+        case _:
+            return call.arguments
 
 
 def _item_events(index: int, item: dict[str, Any]) -> list[Event]:
