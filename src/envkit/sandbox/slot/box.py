@@ -22,7 +22,7 @@ from envkit.sandbox.base import (
     relative_to_workdir,
 )
 from envkit.sandbox.slot.cgroups import Cgroups
-from envkit.sandbox.slot.running import READ_BYTES, Order, Running, sealed
+from envkit.sandbox.slot.run import READ_BYTES, Order, SlotRun, sealed
 from envkit.sandbox.slot.slot import Slot, SlotLost
 from envkit.sandbox.ways import Ways
 
@@ -48,7 +48,7 @@ class SlotBox(Sandbox):
         self._slot, self._cgroups, self._give_back = slot, cgroups, give_back
         self._environment = {"PATH": path, "HOME": spec.workdir, "LANG": "C.UTF-8", **spec.env}
         self._ways = Ways(self)
-        self._running: set[Running] = set()
+        self._running: set[SlotRun] = set()
         self._spawned: list[SlotProcess] = []
         self._closing: asyncio.Task[None] | None = None
         loop = asyncio.get_running_loop()
@@ -145,12 +145,12 @@ class SlotBox(Sandbox):
             self._slot.detach()
             await self._give_back(self._slot)
 
-    def _new(self, order: Order) -> Running:
+    def _new(self, order: Order) -> SlotRun:
         if self._closing is not None:
             raise InfraError("The box is closed, by its owner or at the end of its lifetime. Open a new one.")
         if self._slot.lost:
             raise SlotLost("The box is lost with its slot. Open a new one.")
-        running = Running(self._slot, self._cgroups, order)
+        running = SlotRun(self._slot, self._cgroups, order)
         self._running.add(running)
         running.ended.add_done_callback(lambda _: self._running.discard(running))
         return running
@@ -210,7 +210,7 @@ class SlotBox(Sandbox):
 class SlotProcess(Process):
     """A program that runs on in a box. What it writes waits in its pipe, which makes it wait, until somebody reads."""
 
-    def __init__(self, running: Running, output: int) -> None:
+    def __init__(self, running: SlotRun, output: int) -> None:
         self._running, self._output = running, output
         self._loop = asyncio.get_running_loop()
         stdin, self._stdin = os.pipe()

@@ -98,7 +98,7 @@ class Stream:
         return True
 
 
-class Running:
+class SlotRun:
     """A program from its start on. `ended` is the future of its result, or of a SlotLost or InfraError."""
 
     def __init__(self, slot: Slot, cgroups: Cgroups | None, order: Order) -> None:
