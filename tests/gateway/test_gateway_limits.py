@@ -99,6 +99,28 @@ async def test_a_cap_that_the_program_chose_is_its_own_affair() -> None:
     assert (cut.outcome, cut.stop, model.requests[0].sampling) == ("truncated", "length", {"max_tokens": 7})
 
 
+async def test_a_cap_beyond_the_models_window_is_no_overflow() -> None:
+    """Anthropic's dialect must name a cap, and programs name the most that their usual model can write."""
+
+    class Window(Model):
+        async def complete(self, request: Request) -> Completion:
+            if request.sampling.get("max_tokens", 0) > 8192 or len(request.messages) > 1:
+                raise ContextOverflow("This model's maximum context length is 8192 tokens.")
+            return await super().complete(request)
+
+    async def program(gateway: Gateway) -> None:
+        async with anthropic_client(gateway) as client:
+            said = await client.messages.create(model="m", max_tokens=20000, messages=HELLO)
+            assert said.content[0].text == "a"  # pyright: ignore
+            longer: Any = [*HELLO, {"role": "assistant", "content": "a"}, *HELLO]
+            with pytest.raises(anthropic.BadRequestError, match="too long"):
+                await client.messages.create(model="m", max_tokens=20000, messages=longer)
+
+    model = Window("a")
+    trace = await trace_of(program, model)
+    assert (trace.stop, len(trace.turns), [request.sampling for request in model.requests]) == ("context", 1, [{}])
+
+
 async def test_a_failed_model_fails_the_rollout_whatever_the_program_makes_of_it() -> None:
     told: list[str] = []
 

@@ -174,7 +174,7 @@ def choose(tools: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
 def set_fields(wire: Wire, *names: str) -> dict[str, Any]:
     """Those of the fields that the program set."""
     values = {name: getattr(wire, name) for name in names}
-    return {name: value for name, value in values.items() if value is not None}
+    return {name: value for name, value in values.items() if value not in (None, [])}
 
 
 def finish_reason(turn: Turn) -> str:

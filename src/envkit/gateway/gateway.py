@@ -111,7 +111,7 @@ class Gateway:
         asked, answer = replace(asked, model=asked.model or self.model), uuid.uuid4().hex
         task = asyncio.get_running_loop().create_task(self._ask(asked, messages, answer))
         self._calls.add(task)
-        task.add_done_callback(self._calls.discard)
+        task.add_done_callback(self._over)
         return Call(asked, answer, int(time.time()), task)
 
     def end(self, why: BaseException) -> None:
@@ -134,16 +134,29 @@ class Gateway:
         for call in self._calls:
             call.cancel()
 
-    async def sealed_calls(self) -> None:
-        """Wait until the calls that were under way are gone."""
+    async def emptied(self) -> None:
+        """Wait until the calls that were under way are gone, and forget what was said."""
         await asyncio.gather(*self._calls, return_exceptions=True)
+        self._memory = Memory()
+
+    def _over(self, task: asyncio.Task[Turn]) -> None:
+        self._calls.discard(task)
+        if not task.cancelled():
+            task.exception()  # asked for, also where the program has hung up and nobody else will
 
     async def _ask(self, asked: Asked, messages: list[Message], answer: str) -> Turn:
         """One call, as a turn; Refused with what the program is told where there is none."""
         prompt = self._memory.restored(_instructed(asked.instructions, messages))
         sampling = {name: value for name, value in asked.sampling.items() if name not in self._imposed}
         try:
-            turn = await self.chat.ask(prompt, asked.tools, sampling)
+            try:
+                turn = await self.chat.ask(prompt, asked.tools, sampling)
+            except Truncated as cut:
+                if not (isinstance(cut.__cause__, ContextOverflow) and CAPS & sampling.keys()):
+                    raise
+                # programs ask for as many tokens as their usual model can write: more than this one's window
+                sampling = {name: value for name, value in sampling.items() if name not in CAPS}
+                turn = await self.chat.ask(prompt, asked.tools, sampling)
             if turn.finish_reason == "length" and not (CAPS & sampling.keys()):
                 self._cut_off()
         except Truncated as cut:

@@ -67,7 +67,8 @@ class Server:
 
     async def close(self) -> None:
         """Close the port and every connection, once the calls under way are gone."""
-        await self._gateway.sealed_calls()
+        await self._gateway.emptied()
+        self._calls.clear()
         await self._runner.cleanup()
 
     @web.middleware
