@@ -41,11 +41,12 @@ def test_an_example_and_its_oracle(tmp_path: Path, name: str) -> None:
     assert evaluated(copied(f"{name}.py", tmp_path), "-e", "oracle")["mean"] == 1.0
 
 
-def test_code_is_run_in_a_sandbox_and_judged(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["code_in_a_sandbox", "external_agent"])
+def test_what_a_model_has_run_is_run_in_a_sandbox_and_judged(name: str, tmp_path: Path) -> None:
     doctor = subprocess.run([sys.executable, "-m", "envkit", "sandbox", "doctor"], capture_output=True, check=False)
     if doctor.returncode:
         pytest.skip("no sandbox works here: envkit sandbox doctor says why")
-    environment = copied("code_in_a_sandbox.py", tmp_path)
+    environment = copied(f"{name}.py", tmp_path)
     assert evaluated(environment, "-e", "oracle")["mean"] == 1.0
     assert evaluated(environment, "-e", "nop")["mean"] == 0.0
 
