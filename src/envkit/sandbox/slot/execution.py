@@ -5,7 +5,6 @@ The program's process gives up everything before it reads a byte of what it is t
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import resource
@@ -29,7 +28,7 @@ class Programs:
     def __init__(self, config: dict[str, Any]) -> None:
         self._folders = root.own_folders(config)
         self._filters = {
-            loopback: kernel.Filter(base64.b64decode(config["filters"][str(loopback)])) for loopback in (False, True)
+            loopback: kernel.Filter(bytes.fromhex(config["filters"][str(loopback)])) for loopback in (False, True)
         }
         self.paths: list[str] = config["paths"]
         self.filter = self._filters[False]

@@ -20,7 +20,6 @@ import struct
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from . import kernel, root
@@ -55,6 +54,9 @@ def main(fd: int) -> NoReturn:
         kernel.die_with_parent(signal.SIGKILL)
         _isolate(config)
         kernel.die_with_parent(signal.SIGKILL)  # changing ids has made the kernel forget it
+        programs = Programs(config)
+        gc.collect()
+        gc.freeze()  # no collector of a fork looks at what is there now, which writes to it
         pid = os.fork()
     except Exception as error:  # noqa: BLE001 - whatever it is, the supervisor tells the person
         control.send(json.dumps({"failed": f"{type(error).__name__}: {error}"}).encode())
@@ -66,7 +68,7 @@ def main(fd: int) -> NoReturn:
         os._exit(0)
     kernel.die_with_parent(signal.SIGKILL)
     try:
-        _serve(control, config)
+        _serve(control, config, programs)
     except Exception as error:  # noqa: BLE001 - as above
         control.send(json.dumps({"failed": f"{type(error).__name__}: {error}"}).encode())
         os._exit(1)
@@ -104,34 +106,30 @@ def _map_ids(uid: int, gid: int) -> None:
             file.write(text)
 
 
-def _serve(control: socket.socket, config: dict[str, Any]) -> NoReturn:
+def _serve(control: socket.socket, config: dict[str, Any], programs: Programs) -> NoReturn:
     socket.sethostname("box")
     kernel.mount("proc", "/proc", "proc", kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
     kernel.forgo_privileges()
-    init = _Init(control, config)
-    gc.collect()
-    gc.freeze()  # the forks' collectors leave our pages alone
+    init = _Init(control, config, programs)
     control.send(b'{"ready": true}')
     while True:
         init.turn()
 
 
-@dataclass
 class _Execution:
-    number: int
-    warden: int
-    status: int
-    """Where the warden says how the program ended."""
-    deadline: float
-    late: bool = False
-    said: bytearray = field(default_factory=bytearray)
+    """`status` is where the warden says how the program ended."""
+
+    def __init__(self, number: int, warden: int, status: int, deadline: float) -> None:
+        self.number, self.warden, self.status, self.deadline = number, warden, status, deadline
+        self.late = False
+        self.said = bytearray()
 
 
 class _Init:
-    def __init__(self, control: socket.socket, config: dict[str, Any]) -> None:
+    def __init__(self, control: socket.socket, config: dict[str, Any], programs: Programs) -> None:
         self._control = control
         self._folders = root.own_folders(config)
-        self._programs = Programs(config)
+        self._programs = programs
         self._own_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY)
         self._executions: dict[int, _Execution] = {}
         """By the descriptor of their status."""

@@ -6,7 +6,6 @@ A slot is started in a thread, because that blocks, and then belongs to one box 
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import json
 import os
@@ -108,19 +107,14 @@ class Slot:
         try:
             ours.settimeout(START_SECONDS)
             ours.send(json.dumps(_config(make, number)).encode())
-            init = _hear_start(ours, "init")
-            slot = cls(make, process, ours, init)
+            said: dict[str, Any] = {}
+            while not said.keys() >= {"init", "ready"}:  # two processes say so
+                said |= _hear_start(ours)
+            slot = cls(make, process, ours, said["init"])
         except BaseException as error:
-            process.kill()
+            process.kill()  # with which init ends
             process.wait()
             ours.close()
-            if isinstance(error, OSError):
-                raise InfraError(f"A slot did not start: {error}") from error
-            raise
-        try:
-            _hear_start(ours, "ready")
-        except BaseException as error:
-            slot.end()
             if isinstance(error, OSError):
                 raise InfraError(f"A slot did not start: {error}") from error
             raise
@@ -308,7 +302,7 @@ def _python3() -> str:
 
 def _config(make: Make, number: int) -> dict[str, Any]:
     machine = os.uname().machine
-    filters = {str(on): base64.b64encode(seccomp.program(machine, loopback=on)).decode() for on in (False, True)}
+    filters = {str(on): seccomp.program(machine, loopback=on).hex() for on in (False, True)}
     return {
         "uid": _outside_uid(number) if os.getuid() == 0 else None,
         "image": None if make.image is None else str(make.image),
@@ -330,12 +324,12 @@ def _outside_uid(number: int) -> int:
     return 65534
 
 
-def _hear_start(control: socket.socket, word: str) -> int:
+def _hear_start(control: socket.socket) -> dict[str, Any]:
     text = control.recv(_MESSAGE_BYTES)
     message: dict[str, Any] = json.loads(text) if text else {"failed": "it ended without a word"}
-    if word not in message:
-        raise InfraError(f"A slot did not start: {message.get('failed', message)}")
-    return int(message[word])
+    if "failed" in message:
+        raise InfraError(f"A slot did not start: {message['failed']}")
+    return message
 
 
 def _looked_at(future: asyncio.Future[Ended]) -> None:

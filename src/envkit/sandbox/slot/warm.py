@@ -20,7 +20,12 @@ from typing import Any, NoReturn
 
 MAIN = "/tmp/main.py"
 
+REHEARSALS = 20
+"""After some 10 the interpreter has adapted its code to what it does."""
+
 _stdlib: list[str] = []
+_last: list[str] = []
+"""The module before the first that a program brings."""
 _py_exit = ctypes.pythonapi.Py_Exit
 _libc_exit = ctypes.CDLL(None).exit
 """With the buffers of C libraries, without the interpreter's own end."""
@@ -32,17 +37,29 @@ def prepare(executable: str, paths: list[str]) -> None:
     site.setcopyright()
     site.sethelper()
     sys.executable = executable
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("slot", "ctypes")]:
+        del sys.modules[name]
+    _last[:] = [next(reversed(sys.modules))]
     _stdlib[:] = [*(path for path in sys.path if path.startswith((sys.base_prefix, "/usr"))), *paths]
+
+    _rehearse()
+
+
+def _rehearse() -> None:
+    """Go through what every program goes through, so that all that the interpreter notes meanwhile is noted before the
+    forks, which have to copy each page of memory that they write to."""
+    main = sys.modules["__main__"]
+    for _ in range(REHEARSALS):
+        _set_up({"env": {"PATH": "", "HOME": ""}, "argv": []})
+        _code(b"pass")
+        _flush()
+        _empty_modules()
+    sys.modules["__main__"] = main
 
 
 def run(request: dict[str, Any], source: bytes) -> NoReturn:
     """Run the source as `__main__`, and end as the interpreter ends."""
-    os.environ.clear()
-    os.environ.update(request["env"])
-    sys.argv = [MAIN, *request["argv"]]
-    sys.orig_argv = ["python3", *sys.argv]
-    sys.path[:] = [os.path.dirname(MAIN), *_stdlib]
-    _rebuild_streams()
+    _set_up(request)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -52,10 +69,17 @@ def run(request: dict[str, Any], source: bytes) -> NoReturn:
             os.unlink(MAIN)
         with open(MAIN, "wb") as file:
             file.write(source)
-    for name in [name for name in sys.modules if name == "slot" or name.startswith("slot.")]:
-        del sys.modules[name]
     gc.enable()
     _exit(_code(source))
+
+
+def _set_up(request: dict[str, Any]) -> None:
+    os.environ.clear()
+    os.environ.update(request["env"])
+    sys.argv = [MAIN, *request["argv"]]
+    sys.orig_argv = ["python3", *sys.argv]
+    sys.path[:] = [os.path.dirname(MAIN), *_stdlib]
+    _rebuild_streams()
 
 
 def _rebuild_streams() -> None:
@@ -126,14 +150,30 @@ def _exit(code: int) -> NoReturn:
         _py_exit(code & 0xFF)
     atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage]
     _flush()
-    for module in [module for name, module in sys.modules.items() if name == "__main__" or _is_own(module)]:
+    _empty_modules()
+    gc.collect()
+    _flush()
+    if _imported():  # or no C library can have anything to do at its end, which writes to the memory of all of them
+        _libc_exit(code & 0xFF)
+    os._exit(code & 0xFF)
+
+
+def _empty_modules() -> None:
+    for module in [sys.modules["__main__"], *filter(_is_own, _imported())]:
         for name in sorted(vars(module), key=lambda name: not name.startswith("_")):
             if name != "__builtins__":
                 vars(module)[name] = None
-    gc.collect()
-    _flush()
-    _libc_exit(code & 0xFF)
-    os._exit(code & 0xFF)
+
+
+def _imported() -> list[types.ModuleType]:
+    """What the program has imported. The modules before that are not looked at: each look at an object writes to its
+    page of memory, which the kernel has to copy first."""
+    names: list[str] = []
+    for name in reversed(sys.modules):
+        if name == _last[0]:
+            break
+        names.append(name)
+    return [sys.modules[name] for name in reversed(names)]
 
 
 def _is_own(module: types.ModuleType) -> bool:
