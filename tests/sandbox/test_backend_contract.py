@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import enum
 import io
 import os
 import secrets
@@ -72,6 +73,10 @@ class TestPrograms:
         words = ["", "a b", "$HOME", "`id`", "'\"\\", "*", "-n", "é\n"]
         result = await box.exec([*script("import sys; print(ascii(sys.argv[1:]))"), *words])
         assert result.stdout.decode().strip() == ascii(words)
+
+    async def test_words_may_be_of_an_enum(self, box: Sandbox) -> None:
+        word = enum.StrEnum("Word", {"ONE": "one"})
+        assert (await box.exec(["sh", "-c", "echo $0 $A", word.ONE], env={"A": word.ONE})).stdout == b"one one\n"
 
     async def test_stdin_ends(self, box: Sandbox) -> None:
         sent = bytes(range(256)) * 1024

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -46,7 +46,7 @@ class SlotBox(Sandbox):
     ) -> None:
         self.spec, self.backend = spec, "slot"
         self._slot, self._cgroups, self._give_back = slot, cgroups, give_back
-        self._environment = {"PATH": path, "HOME": spec.workdir, "LANG": "C.UTF-8", **spec.env}
+        self._environment = {"PATH": path, "HOME": spec.workdir, "LANG": "C.UTF-8", **_plain_values(spec.env)}
         self._ways = Ways(self)
         self._running: set[SlotRun] = set()
         self._spawned: list[SlotProcess] = []
@@ -71,7 +71,7 @@ class SlotBox(Sandbox):
         env: Mapping[str, str] | None = None,
         limits: ExecLimits | None = None,
     ) -> ExecResult:
-        request = {"kind": "exec", "argv": list(argv), "cwd": self._folder(cwd), "env": self._env(env)}
+        request = {"kind": "exec", "argv": _plain(argv), "cwd": self._folder(cwd), "env": self._env(env)}
         return await self._run(Order(request, limits or self.spec.limits), stdin)
 
     async def python(
@@ -88,7 +88,7 @@ class SlotBox(Sandbox):
         environment = self._env(env)
         if self.spec.image is not None or any(name.startswith("PYTHON") for name in environment):
             return await super().python(source, argv=argv, stdin=stdin, env=env, limits=limits)
-        request = {"kind": "python", "argv": list(argv), "cwd": self.spec.workdir, "env": environment}
+        request = {"kind": "python", "argv": _plain(argv), "cwd": self.spec.workdir, "env": environment}
         order = Order(request, limits or self.spec.limits, payload=source.encode("utf-8", "surrogatepass"))
         return await self._run(order, stdin)
 
@@ -100,7 +100,7 @@ class SlotBox(Sandbox):
         env: Mapping[str, str] | None = None,
         limits: ExecLimits | None = None,
     ) -> Process:
-        request = {"kind": "exec", "argv": list(argv), "cwd": self._folder(cwd), "env": self._env(env)}
+        request = {"kind": "exec", "argv": _plain(argv), "cwd": self._folder(cwd), "env": self._env(env)}
         running = self._new(Order(request, limits or self.spec.limits))
         process = SlotProcess(running, (limits or self.spec.limits).output)
         self._spawned.append(process)
@@ -204,7 +204,16 @@ class SlotBox(Sandbox):
         return self.spec.workdir if cwd is None else relative_to_workdir(self.spec, cwd)
 
     def _env(self, env: Mapping[str, str] | None) -> dict[str, str]:
-        return self._environment if env is None else {**self._environment, **env}
+        return self._environment if env is None else {**self._environment, **_plain_values(env)}
+
+
+def _plain(words: Iterable[str]) -> list[str]:
+    """The words as `str` itself, not a subclass, as an enum's members are: a slot is sent no other types."""
+    return [str.__str__(word) for word in words]
+
+
+def _plain_values(env: Mapping[str, str]) -> dict[str, str]:
+    return dict(zip(_plain(env), _plain(env.values()), strict=True))
 
 
 class SlotProcess(Process):

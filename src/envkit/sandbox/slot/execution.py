@@ -5,7 +5,7 @@ The program's process gives up everything before it reads a byte of what it is t
 
 from __future__ import annotations
 
-import json
+import marshal
 import os
 import resource
 import signal
@@ -93,13 +93,14 @@ def _become_program(programs: Programs, message: dict[str, Any], fds: list[int],
 
 
 def _limit(message: dict[str, Any]) -> None:
-    for name, value in message["rlimits"].items():
-        number = getattr(resource, f"RLIMIT_{name}")
+    for number, value in message["rlimits"]:
         hard = resource.getrlimit(number)[1]
+        grace = 0
         if hard != resource.RLIM_INFINITY:
             value = min(value, hard)
-        # a second between SIGXCPU and SIGKILL
-        resource.setrlimit(number, (value, value + 1 if name == "CPU" and hard == resource.RLIM_INFINITY else value))
+        elif number == resource.RLIMIT_CPU:
+            grace = 1  # second between SIGXCPU and SIGKILL
+        resource.setrlimit(number, (value, value + grace))
 
 
 def _give_up(programs: Programs) -> None:
@@ -112,11 +113,11 @@ def _give_up(programs: Programs) -> None:
 
 
 def _request(fd: int) -> tuple[dict[str, Any], bytes]:
-    """What is to be run, one line of JSON, and what follows it."""
-    with open(fd, "rb", closefd=False) as file:
-        file.seek(0)
-        head = file.readline()
-        return json.loads(head), file.read()
+    """What is to be run, and the bytes that go with it."""
+    size, data = os.fstat(fd).st_size, b""
+    while len(data) < size:
+        data += os.pread(fd, size, len(data))
+    return marshal.loads(data)
 
 
 def _become(request: dict[str, Any]) -> NoReturn:

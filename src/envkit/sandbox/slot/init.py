@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import json
+import marshal
 import os
 import select
 import signal
@@ -42,6 +43,8 @@ _NAMESPACES = (
     | kernel.CLONE_NEWCGROUP
 )
 _ENDED = struct.Struct("=i q")
+_FD = struct.Struct("=i")
+_FDS_SPACE = socket.CMSG_SPACE(MOST_FDS * _FD.size)
 
 
 def main(fd: int) -> NoReturn:
@@ -153,10 +156,11 @@ class _Init:
                 os.kill(each.warden, signal.SIGKILL)
 
     def _hear(self) -> None:
-        text, fds, _, _ = socket.recv_fds(self._control, MESSAGE_BYTES, MOST_FDS)
+        text, ancillary, _, _ = self._control.recvmsg(MESSAGE_BYTES, _FDS_SPACE)
+        fds = [fd for _, _, data in ancillary for (fd,) in _FD.iter_unpack(data)]
         if not text:
             os._exit(0)  # the supervisor is gone, and with us goes everything in the slot
-        message = json.loads(text)
+        message = marshal.loads(text)
         match message["do"]:
             case "run":
                 self._run(message, fds)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import json
+import marshal
 import math
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from typing import Any
 
 from envkit.sandbox.base import ExecLimits, ExecResult, Reason
 from envkit.sandbox.slot.cgroups import Cgroups, Lane
-from envkit.sandbox.slot.slot import Ended, Slot, SlotLost
+from envkit.sandbox.slot.slot import Ended, Rlimits, Slot, SlotLost
 
 READ_BYTES = 1 << 16
 """What a pipe holds."""
@@ -32,13 +33,12 @@ NAMESPACE_PROCESSES = 8
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
-def sealed(name: str, *parts: bytes) -> int:
+def sealed(name: str, content: bytes) -> int:
     """A file in memory that nobody can change any more, read from its start."""
     fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    for part in parts:
-        view = memoryview(part)
-        while view:
-            view = view[os.write(fd, view) :]
+    view = memoryview(content)
+    while view:
+        view = view[os.write(fd, view) :]
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
     os.lseek(fd, 0, os.SEEK_SET)
     return fd
@@ -125,7 +125,7 @@ class SlotRun:
         """Hand it to the slot. The descriptors are taken, and closed here."""
         mine = {stdin, stdout, stderr}
         try:
-            request = sealed("request", json.dumps(self._order.request).encode() + b"\n", self._order.payload)
+            request = sealed("request", marshal.dumps((self._order.request, self._order.payload)))
             mine.add(request)
             joins: list[int] = []
             if self._cgroups is not None:
@@ -154,17 +154,20 @@ class SlotRun:
             self._reason = reason
             self._slot.kill(self._number)
 
-    def _rlimits(self) -> dict[str, int]:
+    def _rlimits(self) -> Rlimits:
         limits = self._limits
-        chosen = {
-            "CORE": 0,
-            "NOFILE": OPEN_FILES,
-            "MEMLOCK": LOCKED_MEMORY,
-            "FSIZE": limits.disk,
-            "CPU": math.ceil(limits.cpu),
-        }
+        chosen = [
+            (resource.RLIMIT_CORE, 0),
+            (resource.RLIMIT_NOFILE, OPEN_FILES),
+            (resource.RLIMIT_MEMLOCK, LOCKED_MEMORY),
+            (resource.RLIMIT_FSIZE, limits.disk),
+            (resource.RLIMIT_CPU, math.ceil(limits.cpu)),
+        ]
         if self._cgroups is None:  # of each process, not of all: the most that there is without cgroups
-            chosen |= {"AS": limits.memory, "NPROC": limits.pids + NAMESPACE_PROCESSES}
+            chosen += [
+                (resource.RLIMIT_AS, limits.memory),
+                (resource.RLIMIT_NPROC, limits.pids + NAMESPACE_PROCESSES),
+            ]
         return chosen
 
     def _watch_cpu(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import marshal
 import os
 import select
 import signal
@@ -42,6 +43,9 @@ _BOOT = (
     "import sys; sys.path.append({folder!r}); from slot.init import started; sys.path.pop(); sys.dont_write_bytecode ="
     " False; started()"
 )
+
+Rlimits = list[tuple[int, int]]
+"""Each a resource, as the module of that name numbers them, and how much of it."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +182,9 @@ class Slot:
         """End everything in the box and drop its files."""
         await self._ask({"do": "close"})
 
-    def run(self, fds: Sequence[int], *, wall: float, rlimits: dict[str, int]) -> tuple[int, asyncio.Future[Ended]]:
+    def run(
+        self, fds: Sequence[int], *, wall: float, rlimits: list[tuple[int, int]]
+    ) -> tuple[int, asyncio.Future[Ended]]:
         """Start an execution; its number, and its end. SlotLost where the slot is gone."""
         assert self._loop is not None
         self._numbers += 1
@@ -233,7 +239,7 @@ class Slot:
 
     def _send(self, message: dict[str, Any], fds: Sequence[int] = ()) -> None:
         try:
-            socket.send_fds(self._control, [json.dumps(message).encode()], list(fds))
+            socket.send_fds(self._control, [marshal.dumps(message)], list(fds))
         except OSError as error:
             self._lose(f"The slot is gone: {error}.")
             raise SlotLost(f"The slot is gone: {error}. Open a new box.") from error
