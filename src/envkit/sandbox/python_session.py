@@ -11,7 +11,6 @@ import os
 import sys
 import traceback
 import types
-from typing import Any
 
 
 def main() -> None:
