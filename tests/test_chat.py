@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from envkit import Done, Environment, Image, Limits, Message, Rollout, Scripted,
 from envkit.clients.base import Client, Completion, Request
 from envkit.clients.scripted import call
 from envkit.errors import ContextOverflow
-from envkit.types import Text, Usage
+from envkit.types import Text, ToolCall, Usage
 
 
 def task(prompt: str | None = "1/0?", **more: Any) -> Task:
@@ -247,3 +248,27 @@ async def test_an_empty_chat_says_what_to_do() -> None:
     trace = await run_rollout(Silent([]), task(None), Scripted(["x"]))
     assert trace.error is not None
     assert "the chat of 'policy' is empty" in trace.error.message
+
+
+async def test_the_trace_counts_what_tools_were_called_and_what_went_wrong() -> None:
+    class Shop(Environment[Task]):
+        async def run(self, rollout: Rollout[Task]) -> None:
+            def find(name: str) -> str:
+                if name == "nothing":
+                    raise LookupError(name)
+                return name
+
+            await rollout.chat.run_tools([find])
+
+    wrong = ToolCall(id="4", name="x" * 9999, arguments="{}")
+    calls = [
+        ToolCall(id=str(i), name="find", arguments=json.dumps({"name": name}))
+        for i, name in enumerate(["a", "nothing", "b"])
+    ]
+    model = Scripted([Message.assistant("", (*calls, wrong)), "done"])
+    trace = await run_rollout(Shop([]), Task(id="1", prompt="?"), model)
+    assert {name: (use.calls, use.errors) for name, use in trace.tools.items()} == {
+        "find": (3, 1),
+        "no such tool": (1, 1),
+    }
+    assert trace.tools["find"].seconds > 0

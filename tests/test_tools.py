@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from envkit.errors import InfraError
+from envkit.limits import Limits
 from envkit.tools import Done, Outcome, Tool, ToolUnavailable, use
 from envkit.types import Image, Text, ToolCall
 
@@ -40,7 +41,7 @@ def add(a: int, b: int = 2) -> int:
 
 async def run(function: Any, arguments: str = "{}", *, seconds: float | None = 5.0) -> Outcome:
     tool = Tool.of(function)
-    return await use(ToolCall(id="1", name=tool.name, arguments=arguments), [tool], seconds=seconds, deadline=None)
+    return await use(ToolCall(id="1", name=tool.name, arguments=arguments), [tool], Limits(tool=seconds), None)
 
 
 def test_the_schema_comes_from_signature_and_docstring() -> None:
@@ -111,9 +112,13 @@ def test_bound_methods_and_callable_objects_are_tools() -> None:
     [
         ("{bad", "The arguments of 'add' are not JSON"),
         ("[1]", "must be one JSON object, not list"),
-        ('{"a": "x"}', "a: Input should be a valid integer"),
-        ("{}", "a: Field required"),
-        ('{"a": 1, "c": 2}', "c: Extra inputs are not permitted"),
+        ('{"a": "x"}', 'a: Input should be a valid integer, and "x" came.'),
+        ('{"a": "3"}', 'a: Input should be a valid integer, and "3" came.'),
+        ('{"a": 1.5}', "a: Input should be a valid integer, and 1.5 came."),
+        ('{"a": true}', "a: Input should be a valid integer, and true came."),
+        ("{}", "The arguments of 'add' do not fit: a is missing."),
+        ('{"a": 1, "c": 2}', "The arguments of 'add' do not fit: c is no argument of it."),
+        ('{"a": "' + "x" * 999 + '"}', "x... came."),
     ],
 )
 async def test_the_models_mistakes_go_back_as_text(arguments: str, said: str) -> None:
@@ -124,7 +129,7 @@ async def test_the_models_mistakes_go_back_as_text(arguments: str, said: str) ->
 
 async def test_an_unknown_tool_names_those_there_are() -> None:
     call = ToolCall(id="1", name="divide", arguments="{}")
-    outcome = await use(call, [Tool.of(add)], seconds=1, deadline=None)
+    outcome = await use(call, [Tool.of(add)], Limits(), None)
     assert outcome.content == "There is no tool named 'divide'. Tools: add."
 
 
@@ -204,3 +209,29 @@ def test_a_tool_a_model_cannot_call_is_refused() -> None:
 
     with pytest.raises(TypeError, match="a model passes arguments by name"):
         Tool.of(loose)
+
+
+async def test_an_integer_does_for_a_float() -> None:
+    def half(x: float) -> float:
+        return x / 2
+
+    assert (await run(half, '{"x": 3}')).content == "1.5"
+    assert "valid number" in str((await run(half, '{"x": "3"}')).error)
+
+
+@pytest.mark.parametrize("value", ["a" * 60 + "b" * 60, (Text(text="a" * 60 + "b" * 60), Image(url="u"))])
+async def test_the_middle_of_a_long_result_is_left_out_and_marked(value: Any) -> None:
+    def flood() -> Any:
+        return value
+
+    call = ToolCall(id="1", name="flood", arguments="{}")
+    outcome = await use(call, [Tool.of(flood)], Limits(tool_output=20), None)
+    short = "aaaaaaaaaa\n[... 100 characters left out ...]\nbbbbbbbbbb"
+    assert outcome.content == (short if isinstance(value, str) else (Text(text=short), Image(url="u")))
+    assert (await use(call, [Tool.of(flood)], Limits(tool_output=120), None)).content == value
+    assert (await use(call, [Tool.of(flood)], Limits(tool_output=None), None)).content == value
+
+
+async def test_the_name_of_no_tool_is_cut() -> None:
+    outcome = await use(ToolCall(id="1", name="n" * 5000, arguments="{}"), [], Limits(), None)
+    assert outcome.content == f"There is no tool named '{'n' * 80}...'. Tools: none."

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from envkit import Environment, Image, Message, Rollout, Score, Scripted, Services, Task, run_rollout
 from envkit.clients.base import Client, Completion, Request
 from envkit.clients.scripted import call
-from envkit.trace import ErrorRecord, Timing, Tokens, Trace, Turn, conversation
+from envkit.trace import ErrorRecord, Timing, Tokens, ToolUse, Trace, Turn, conversation
 from envkit.types import Text, Usage
 
 TASK = Task(id="t", prompt="go", answer="5")
@@ -168,6 +168,7 @@ def full_trace() -> Trace:
         ),
         Turn(agent="guest", parent=0, kept=1, prompt=(Message.tool("5", "1"),), reply=reply, trainable=False),
     ]
+    trace.tools = {"add": ToolUse(calls=2, errors=1, seconds=0.25)}
     trace.judging = [Turn(agent="judge", prompt=(Message.user("right?"),), reply=Message.assistant("yes"))]
     trace.outcome, trace.stop = "truncated", "length"
     trace.error = ErrorRecord(kind="env", type="ValueError", message="x", phase="run", traceback="Traceback", status=1)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 HELD_TOO_LONG = 0.05
 """Seconds for which a sync tool or reward may hold the event loop before it is named."""
+NO_TOOL = "no such tool"
+"""Under which the record counts calls of what was not offered, whatever the model called it."""
 
 
 class Chat:
@@ -156,8 +158,10 @@ class Chat:
     async def _use(self, call: ToolCall, tools: Sequence[Tool]) -> Outcome:
         rollout = self.rollout
         started = time.perf_counter()
-        outcome = await use(call, tools, seconds=rollout.limits.tool, deadline=rollout.deadline)
-        rollout.emit(ToolEnded(rollout.trace, call.name, time.perf_counter() - started, outcome.error))
+        outcome = await use(call, tools, rollout.limits, rollout.deadline)
+        seconds = time.perf_counter() - started
+        rollout.used(call.name if any(tool.name == call.name for tool in tools) else NO_TOOL, seconds, outcome.error)
+        rollout.emit(ToolEnded(rollout.trace, call.name, seconds, outcome.error))
         if outcome.held > HELD_TOO_LONG:
             rollout.emit(LoopHeld(rollout.trace, call.name, outcome.held))
         return outcome

@@ -32,6 +32,8 @@ class Limits(BaseModel):
     """Seconds for all rewards and metrics of one rollout."""
     tool: float | None = 120.0
     """Seconds of one tool call."""
+    tool_output: int | None = 100_000
+    """Characters of one tool result; the middle of a longer one is left out, and marked."""
 
 
 @dataclass

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 SHORT, LONG = 120, 240
 """Bytes of JSON that a model's answer or reason, and an error's message, may take of a row."""
+TOOLS = 12
+"""Tools of a rollout that its row names; more would not fit in a kilobyte. The trace has all."""
 NO_ANSWER = frozenset({"empty", "no_box", "unclosed_think"})
 """Reasons of a verifier that found no answer in the reply."""
 MAX_INFRA_FAILURES = 0.02
@@ -58,6 +60,8 @@ class RolloutRow:
     started: float = 0.0
     seconds: float = 0.0
     cost: float | None = None
+    tools: dict[str, tuple[int, int, float]] = field(default_factory=dict[str, "tuple[int, int, float]"])
+    """(calls, errors, seconds) of the tools that were called most, at most `TOOLS` of them."""
     offset: int = 0
     length: int = 0
 
@@ -95,6 +99,7 @@ class RolloutRow:
             started=trace.timing.started,
             seconds=trace.timing.run + trace.timing.score,
             cost=cost,
+            tools=_most_used(trace) if trace.tools else {},
             offset=offset,
             length=length,
         )
@@ -161,6 +166,8 @@ class Report(BaseModel):
     majority_at_k: float | None
     rewards: dict[str, float | None]
     metrics: dict[str, float | None]
+    tools: dict[str, dict[str, float]]
+    """By name: calls, errors that went back to the model, and seconds of a call in the mean."""
     skipped_groups: int
     """Tasks whose scored rollouts lack a reward that others have: fewer than two members were there to compare."""
     stopped: str | None = None
@@ -254,6 +261,10 @@ class Report(BaseModel):
             ("tokens", f"{self.tokens['prompt']:,} in, {self.tokens['completion']:,} out"),
             ("time", f"{self.seconds:.1f} s" + ("" if each is None else f", median rollout {each:.2f} s")),
         ]
+        lines += [
+            (f"tool {name}", f"{use['calls']:,} calls, {use['errors']:,} errors, {use['seconds']:.3f} s each")
+            for name, use in self.tools.items()
+        ]
         if self.skipped_groups:
             lines.append(("skipped groups", f"{self.skipped_groups:,} with fewer than two scored rollouts"))
         if self.cost is not None:
@@ -319,6 +330,26 @@ def _accounts(rows: Sequence[RolloutRow]) -> dict[str, Any]:
         "cost": None if None in costs or not costs else math.fsum(cost for cost in costs if cost is not None),
         "rewards": _means([row.rewards for row in rows]),
         "metrics": _means([row.metrics for row in rows]),
+        "tools": _tools(rows),
+    }
+
+
+def _most_used(trace: Trace) -> dict[str, tuple[int, int, float]]:
+    most = sorted(trace.tools.items(), key=lambda item: -item[1].calls)[:TOOLS]
+    return {name[:40]: (use.calls, use.errors, round(use.seconds, 4)) for name, use in most}
+
+
+def _tools(rows: Sequence[RolloutRow]) -> dict[str, dict[str, float]]:
+    """What each tool was called for in all rollouts, the most used first."""
+    calls, errors, seconds = Counter[str](), Counter[str](), defaultdict[str, float](float)
+    for row in rows:
+        for name, use in row.tools.items():
+            calls[name] += use[0]
+            errors[name] += use[1]
+            seconds[name] += use[2]
+    return {
+        name: {"calls": count, "errors": errors[name], "seconds": seconds[name] / count}
+        for name, count in calls.most_common()
     }
 
 

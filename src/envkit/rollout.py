@@ -18,7 +18,7 @@ from envkit.errors import EnvError, ModelError
 from envkit.events import Event, Listener
 from envkit.limits import Deadline, Limits
 from envkit.lineage import Lineage
-from envkit.trace import Tokens, Trace, Turn, conversation
+from envkit.trace import Tokens, ToolUse, Trace, Turn, conversation
 from envkit.types import Message
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from envkit.sandbox.pool import Boxes
 
 POLICY = "policy"
+_UNUSED = ToolUse()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +166,13 @@ class Rollout(Generic[TaskT]):
         """Tell the run's listener, if there is one."""
         if self.services.listener is not None:
             self.services.listener(event)
+
+    def used(self, tool: str, seconds: float, error: str | None) -> None:
+        """Count one call of a tool on the trace."""
+        known = self.trace.tools.get(tool, _UNUSED)
+        self.trace.tools[tool] = ToolUse(
+            calls=known.calls + 1, errors=known.errors + (error is not None), seconds=known.seconds + seconds
+        )
 
     def spent(self, agent: str) -> tuple[int, int]:
         """(turns, tokens) of this agent so far, over all its chats."""

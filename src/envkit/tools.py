@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, cast, get_type_hints
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, cast, get_type_hints
 
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
+from envkit.docstrings import described
 from envkit.errors import EnvkitError, InfraError
-from envkit.limits import Deadline
+from envkit.limits import Deadline, Limits
 from envkit.types import Content, Image, Text, ToolCall
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+SHOWN = 80
+"""Characters of a wrong argument, or of the name of a tool that is none, that are said back to the model."""
+MISTAKES = 5
+"""Wrong arguments that are named in one answer."""
 UNAVAILABLE_WAITS = (0.5, 2.0)
 """Seconds before a tool whose service is down is called again; after the last, the rollout fails for infra."""
 
@@ -43,7 +50,9 @@ class Tool:
     name: str
     description: str
     parameters: dict[str, Any]
-    arguments: type[BaseModel]
+    """The JSON schema of its arguments."""
+    arguments: Callable[[str], dict[str, Any]]
+    """Reads a call's JSON as what the function takes; ValueError with a sentence that the model can act on."""
 
     @classmethod
     def of(cls, function: Callable[..., Any] | Tool) -> Tool:
@@ -73,16 +82,18 @@ class Outcome:
     """Seconds for which a sync tool held the event loop."""
 
 
-async def use(call: ToolCall, tools: Sequence[Tool], *, seconds: float | None, deadline: Deadline | None) -> Outcome:
+async def use(call: ToolCall, tools: Sequence[Tool], limits: Limits, deadline: Deadline | None) -> Outcome:
     """Make one call. The model's mistakes and the tool's exceptions are text for the model; EnvkitErrors pass."""
     tool = next((tool for tool in tools if tool.name == call.name), None)
     if tool is None:
-        return _refused(f"There is no tool named '{call.name}'. Tools: {', '.join(t.name for t in tools) or 'none'}.")
+        names = ", ".join(t.name for t in tools) or "none"
+        return _refused(f"There is no tool named '{_shown(call.name)}'. Tools: {names}.")
     try:
-        arguments = _arguments(tool, call.arguments)
+        arguments = tool.arguments(call.arguments)
     except ValueError as mistake:
         return _refused(str(mistake))
-    return await _run(tool, arguments, seconds, deadline)
+    outcome = await _run(tool, arguments, limits.tool, deadline)
+    return replace(outcome, content=_capped(outcome.content, limits.tool_output))
 
 
 async def _run(tool: Tool, arguments: dict[str, Any], seconds: float | None, deadline: Deadline | None) -> Outcome:
@@ -127,20 +138,58 @@ def _refused(message: str) -> Outcome:
     return Outcome(message, error=message)
 
 
-def _arguments(tool: Tool, text: str) -> dict[str, Any]:
-    """The call's arguments as the function takes them; ValueError with a sentence for the model."""
+def json_object(name: str, text: str) -> dict[str, Any]:
+    """The arguments of a call of the tool `name` as JSON; ValueError with a sentence for the model."""
     try:
         raw = orjson.loads(text or "{}")
     except orjson.JSONDecodeError as error:
-        raise ValueError(f"The arguments of '{tool.name}' are not JSON ({error}). Send one JSON object.") from None
+        raise ValueError(f"The arguments of '{name}' are not JSON ({error}). Send one JSON object.") from None
     if not isinstance(raw, dict):
-        raise ValueError(f"The arguments of '{tool.name}' must be one JSON object, not {type(raw).__name__}.")
+        raise ValueError(f"The arguments of '{name}' must be one JSON object, not {type(raw).__name__}.")
+    return cast("dict[str, Any]", raw)
+
+
+def _validated(model: type[BaseModel], name: str, text: str) -> dict[str, Any]:
+    """The arguments as the function takes them. Strictly: a "3" is no number, and nothing is left out or added."""
+    json_object(name, text)
     try:
-        model = tool.arguments.model_validate(raw)
+        given = model.model_validate_json(text or "{}", strict=True)
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:5])
-        raise ValueError(f"The arguments of '{tool.name}' do not fit: {wrong}.") from None
-    return {name: getattr(model, name) for name in model.model_fields_set}
+        wrong = "; ".join(map(_mistake, error.errors(include_url=False)[:MISTAKES]))
+        raise ValueError(f"The arguments of '{name}' do not fit: {wrong}.") from None
+    return {field: getattr(given, field) for field in given.model_fields_set}
+
+
+def _mistake(error: ErrorDetails) -> str:
+    """One thing that is wrong with the arguments: where, what was expected, and what came."""
+    where = ".".join(map(str, error["loc"]))
+    if error["type"] == "missing":
+        return f"{where} is missing"
+    if error["type"] == "extra_forbidden":
+        return f"{where} is no argument of it"
+    return f"{where}: {error['msg']}, and {_shown(_as_json(error['input']))} came"
+
+
+def _shown(text: str) -> str:
+    """What a model wrote, cut to what a sentence can hold."""
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def _capped(content: Content, most: int | None) -> Content:
+    """The content with at most so many characters of text, the middle of what is longer left out and marked."""
+    if most is None:
+        return content
+    if isinstance(content, str):
+        return content if len(content) <= most else _without_middle(content, most)
+    return tuple(
+        part if isinstance(part, Image) or len(part.text) <= most else Text(text=_without_middle(part.text, most))
+        for part in content
+    )
+
+
+def _without_middle(text: str, most: int) -> str:
+    head, tail = text[: (most + 1) // 2], text[len(text) - most // 2 :]
+    return f"{head}\n[... {len(text) - most:,} characters left out ...]\n{tail}"
 
 
 def _content(value: Any) -> Content:
@@ -182,10 +231,10 @@ class _Signature:
 
 
 @lru_cache(maxsize=1024)
-def _described(signature: _Signature) -> tuple[str, dict[str, Any], type[BaseModel]]:
-    """(description, JSON schema of the parameters, the model that validates arguments)."""
+def _described(signature: _Signature) -> tuple[str, dict[str, Any], Callable[[str], dict[str, Any]]]:
+    """(description, JSON schema of the parameters, what reads arguments by it)."""
     function = signature.function
-    description, about = _docstring(inspect.getdoc(function) or "")
+    description, about = described(inspect.getdoc(function) or "")
     hints = get_type_hints(function, include_extras=True)
     fields: dict[str, Any] = {}
     parameters = list(inspect.signature(function).parameters.values())[1 if signature.bound else 0 :]
@@ -198,21 +247,4 @@ def _described(signature: _Signature) -> tuple[str, dict[str, Any], type[BaseMod
     model = create_model(signature.name, __config__=ConfigDict(extra="forbid"), **fields)
     schema = model.model_json_schema()
     schema.pop("title", None)
-    return description, schema, model
-
-
-def _docstring(text: str) -> tuple[str, dict[str, str]]:
-    """(what stands before `Args:`, the Google-style description of each parameter)."""
-    head, _, tail = text.partition("\nArgs:\n")
-    about: dict[str, str] = {}
-    name = ""
-    for line in tail.splitlines():
-        if line and not line.startswith(" "):
-            break
-        if found := re.match(r" {2,4}(\w+)(?: \([^)]*\))?: *(.*)", line):
-            name = found[1]
-            about[name] = found[2]
-        elif name and line.strip():
-            about[name] += " " + line.strip()
-    head = re.split(r"\n(?:Returns|Raises|Yields|Examples?):\n", head)[0]
-    return head.strip(), about
+    return description, schema, partial(_validated, model, signature.name)

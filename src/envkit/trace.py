@@ -132,6 +132,14 @@ class Score(Record):
         )
 
 
+class ToolUse(Record):
+    """How often a tool was called in an episode, how often an error went back to the model, and seconds together."""
+
+    calls: int = 0
+    errors: int = 0
+    seconds: float = 0.0
+
+
 class ErrorRecord(Record):
     """A failure as it is kept: whose fault, in which phase (and reward or tool), with the traceback of code that
     raised."""
@@ -158,7 +166,7 @@ class Trace(BaseModel):
 
     `reward` is the policy's, None where the rollout failed or a reward was undecided. `rewards` has each reward's
     value, `scores` what it said beyond the value, `agent_rewards` the sum for each agent. A judge's calls made in
-    scoring are in `judging`, apart from the episode's `turns`.
+    scoring are in `judging`, apart from the episode's `turns`. `tools` has what was called, by name.
     """
 
     model_config = ConfigDict(extra="allow", ser_json_inf_nan="constants", populate_by_name=True)
@@ -183,6 +191,7 @@ class Trace(BaseModel):
     info: dict[str, Any] = Field(default_factory=dict)
     turns: list[Turn] = Field(default_factory=list[Turn])
     judging: list[Turn] = Field(default_factory=list[Turn])
+    tools: dict[str, ToolUse] = Field(default_factory=dict[str, ToolUse])
     changes: tuple[str, ...] = ()
     """Inputs that had changed, and were accepted, when a resume ran this rollout."""
     timing: Timing = Timing()
