@@ -35,10 +35,10 @@ def said(text: str, **more: Any) -> Completion:
 @pytest.mark.parametrize(
     ("replies", "limits", "stop", "answered", "status"),
     [
-        (["a", "b", "c"], Limits(max_turns=2), "max_turns", 2, 403),
-        (["a"], Limits(max_turns=0), "max_turns", 0, 403),
-        ([said("a", usage=Usage(prompt_tokens=11))] * 3, Limits(max_total_tokens=20), "max_total_tokens", 2, 403),
-        ([said("a", finish_reason="length")], Limits(), "length", 1, 403),
+        (["a", "b", "c"], Limits(max_turns=2), "max_turns", 2, 401),
+        (["a"], Limits(max_turns=0), "max_turns", 0, 401),
+        ([said("a", usage=Usage(prompt_tokens=11))] * 3, Limits(max_total_tokens=20), "max_total_tokens", 2, 401),
+        ([said("a", finish_reason="length")], Limits(), "length", 1, 401),
         (["a", ContextOverflow("too long")], Limits(), "context", 1, 400),
     ],
 )
@@ -54,7 +54,7 @@ async def test_a_limit_is_told_to_the_program_and_the_rollout_is_cut_and_scored(
             assert refused.value.status_code == status
             assert refused.value.code == ("context_length_exceeded" if stop == "context" else stop)
         async with anthropic_client(gateway) as client:  # and nobody else is answered
-            with pytest.raises(anthropic.PermissionDeniedError, match=stop):
+            with pytest.raises(anthropic.AuthenticationError, match=stop):
                 await client.messages.create(model="m", max_tokens=5, messages=HELLO)
         raise RuntimeError("the program exited with 1")
 
@@ -78,7 +78,7 @@ async def test_parallel_calls_cannot_pass_a_limit_together() -> None:
         async with openai_client(gateway) as client:
             calls = [client.chat.completions.create(model="m", messages=HELLO) for _ in range(9)]
             results = await asyncio.gather(*calls, return_exceptions=True)
-        assert sum(isinstance(result, openai.PermissionDeniedError) for result in results) == 6
+        assert sum(isinstance(result, openai.AuthenticationError) for result in results) == 6
 
     trace = await trace_of(at_once, Slow(), limits=Limits(max_turns=3))
     assert (asked, len(trace.turns), trace.stop) == (3, 3, "max_turns")
@@ -128,7 +128,7 @@ async def test_a_failed_model_fails_the_rollout_whatever_the_program_makes_of_it
         async with openai_client(gateway) as client:
             with pytest.raises(openai.InternalServerError) as refused:
                 await client.chat.completions.create(model="m", messages=HELLO)
-            with pytest.raises(openai.PermissionDeniedError, match="its model failed"):
+            with pytest.raises(openai.AuthenticationError, match="its model failed"):
                 await client.chat.completions.create(model="m", messages=HELLO)
             told.append(str(refused.value.body))
 
@@ -146,7 +146,7 @@ async def test_a_failed_model_fails_the_rollout_whatever_the_program_makes_of_it
 async def test_a_failure_of_ours_goes_before_a_limit_and_a_limit_before_what_a_program_does() -> None:
     async def dies_with_its_box(gateway: Gateway) -> None:
         async with openai_client(gateway) as client:
-            with pytest.raises(openai.PermissionDeniedError):
+            with pytest.raises(openai.AuthenticationError):
                 await client.chat.completions.create(model="m", messages=HELLO)
         raise InfraError("the box is gone")
 

@@ -176,7 +176,8 @@ def events(answered: Answered) -> list[Event]:
 
 def error(refused: Refused) -> dict[str, Any]:
     """The body of an error, as OpenAI words it."""
-    kind = "server_error" if refused.status >= 500 else "invalid_request_error"
+    kinds = {401: "authentication_error"}
+    kind = "server_error" if refused.status >= 500 else kinds.get(refused.status, "invalid_request_error")
     return {"error": {"message": refused.message, "type": kind, "param": None, "code": refused.code}}
 
 

@@ -122,11 +122,12 @@ class Gateway:
                 self.grace.reschedule(asyncio.get_running_loop().time() + GRACE_SECONDS)
 
     def refused(self) -> Refused:
-        """What a program is told once its episode has ended."""
+        """What a program is told once its episode has ended: as of a key that holds no more, since every program and
+        library gives up at a 401; many try again for minutes at a 403 or a 429."""
         if isinstance(self.ending, Truncated):
             why = self.ending.reason
-            return Refused(403, f"No more calls: this episode is over, its limit ({why}) is reached.", why)
-        return Refused(403, "No more calls: this episode is over, its model failed.", "model_failed")
+            return Refused(401, f"No more calls: this episode is over, its limit ({why}) is reached.", why)
+        return Refused(401, "No more calls: this episode is over, its model failed.", "model_failed")
 
     def seal(self) -> None:
         """Answer nothing and record nothing from now on."""
