@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import importlib
 import shutil
 import socket
 import threading
@@ -12,29 +11,11 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
+from backends import BACKENDS, usable
 
 from envkit.sandbox import Backend, Sandbox, SandboxSpec
 
-BACKENDS = {
-    "unsafe": ("envkit.sandbox.unsafe", "UnsafeBackend", {"unsafe": True}),
-    "slot": ("envkit.sandbox.slot.backend", "SlotBackend", {}),
-    "docker": ("envkit.sandbox.docker", "DockerBackend", {}),
-}
-
 Start = Callable[..., Awaitable[Sandbox]]
-
-
-async def usable(name: str) -> Backend:
-    """A backend that can start boxes here; skips where there is none."""
-    module, kind, arguments = BACKENDS[name]
-    try:
-        backend: Backend = getattr(importlib.import_module(module), kind)(**arguments)
-    except ModuleNotFoundError as error:
-        pytest.skip(f"{name}: {error}")
-    if isinstance(why := await backend.available(), str):
-        await backend.close()
-        pytest.skip(f"{name}: {why}")
-    return backend
 
 
 @pytest.fixture(params=BACKENDS)

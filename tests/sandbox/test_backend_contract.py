@@ -431,7 +431,7 @@ class TestBoxes:
 KILLED = """
 import asyncio, importlib, sys
 sys.path.insert(0, {tests!r})
-from conftest import BACKENDS
+from backends import BACKENDS
 from envkit.sandbox import ExecLimits, SandboxSpec
 
 async def main():

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from conftest import usable
+from backends import usable
 
 from envkit.errors import InfraError, UsageError
 from envkit.sandbox import ExecLimits, Sandbox, SandboxSpec
