@@ -112,6 +112,22 @@ async def test_a_custom_tool_takes_text_and_the_model_sees_a_function(streams: b
     assert trace.prompt(1)[1] == first
 
 
+async def test_tools_of_a_namespace_are_called_there() -> None:
+    plain: Any = {"type": "function", "name": "close", "parameters": {"type": "object"}}
+    spaced: Any = {"type": "namespace", "name": "agents", "tools": [plain, WEB]}
+
+    async def program(gateway: Gateway) -> None:
+        history: list[Any] = [{"role": "user", "content": "close them"}]
+        said = await ask(gateway, streams=False, input=history, tools=[plain, spaced])
+        assert [(item.name, item.namespace) for item in said.output] == [("close", None), ("close", "agents")]
+        await ask(gateway, streams=False, input=[*history, *items(said)], tools=[plain, spaced])
+
+    first = calling(("c1", "close", "{}"), ("c2", "agents__close", "{}"))
+    trace = await trace_of(program, Model(first, "x"))
+    assert (linear(trace), trace.turns[0].tools) == (True, ("close", "agents__close"))
+    assert trace.prompt(1)[1] == first
+
+
 async def test_a_cut_answer_is_incomplete_and_usage_is_told() -> None:
     async def program(gateway: Gateway) -> None:
         said = await ask(gateway, streams=False, input="a", max_output_tokens=5, text={"format": {"type": "text"}})

@@ -146,7 +146,7 @@ def asked(body: dict[str, Any]) -> Asked:
         sampling=sampling,
         stream=bool(wire.stream),
         model=wire.model,
-        wants=frozenset(["thinking"] if thinks else []),
+        wants={"thinking": thinks},
     )
 
 
@@ -276,7 +276,7 @@ def _blocks(answered: Answered) -> list[dict[str, Any]]:
     """The reply as blocks. Thinking is shown to a program that asked for it; the others do not look for it."""
     reply = answered.turn.reply
     blocks: list[dict[str, Any]] = []
-    thinking = reply.thinking if "thinking" in answered.asked.wants else ""
+    thinking = reply.thinking if answered.asked.wants.get("thinking") else ""
     if thinking:
         signature = hashlib.sha256(thinking.encode("utf-8", "surrogatepass")).hexdigest()
         blocks.append({"type": "thinking", "thinking": thinking, "signature": signature})

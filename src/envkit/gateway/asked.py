@@ -35,7 +35,8 @@ class Asked:
 
     `tools` are in the form of a chat completion. `sampling` has what the program said of the allowed fields.
     `previous` is the id of an answer of this gateway that `messages` continue. `instructions` go before everything,
-    and are not part of what another call may continue. `wants` has what only the dialect knows.
+    and are not part of what another call may continue; where they are not None, the system messages at the head are one
+    with them. `wants` has what only the dialect knows.
     """
 
     messages: Sequence[Message]
@@ -45,7 +46,7 @@ class Asked:
     model: str = ""
     previous: str | None = None
     instructions: str | None = None
-    wants: frozenset[str] = frozenset()
+    wants: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +159,10 @@ def function(name: str, description: str | None, parameters: dict[str, Any] | No
 
 
 def chosen(tools: Sequence[dict[str, Any]], **choices: Any) -> dict[str, Any]:
-    """What a program said of how tools are to be called, where there are any; "auto" says nothing."""
+    """What a program said of how tools are to be called, where there are any and it is not what goes without saying."""
     if not tools:
         return {}
-    return {name: value for name, value in choices.items() if value is not None and value != "auto"}
+    return {name: value for name, value in choices.items() if value not in (None, "auto", True)}
 
 
 def choose(tools: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:

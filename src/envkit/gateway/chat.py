@@ -149,7 +149,7 @@ def asked(body: dict[str, Any]) -> Asked:
         sampling=sampling,
         stream=bool(wire.stream),
         model=wire.model,
-        wants=frozenset(["usage"] if usage else []),
+        wants={"usage": usage},
     )
 
 
@@ -169,7 +169,7 @@ def events(answered: Answered) -> list[Event]:
     head = _head(answered, "chat.completion.chunk")
     chunks = [{**head, "choices": [_choice(delta)]} for delta in deltas]
     chunks.append({**head, "choices": [_choice({}, finish_reason(answered.turn))]})
-    if "usage" in answered.asked.wants:
+    if answered.asked.wants.get("usage"):
         chunks.append({**head, "choices": [], "usage": _usage(answered.turn.usage)})
     return [(None, chunk) for chunk in chunks]
 

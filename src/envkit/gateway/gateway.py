@@ -264,5 +264,5 @@ def _instructed(instructions: str | None, messages: list[Message]) -> list[Messa
     if instructions is None:
         return messages
     head = next((i for i, message in enumerate(messages) if message.role != "system"), len(messages))
-    system = "\n\n".join([instructions, *(message.text for message in messages[:head])])
-    return [Message.system(system), *messages[head:]]
+    system = "\n\n".join(filter(None, [instructions, *(message.text for message in messages[:head])]))
+    return [Message.system(system), *messages[head:]] if system else messages

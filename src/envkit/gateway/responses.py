@@ -66,12 +66,14 @@ class _Call(Wire):
     call_id: str
     name: Name
     arguments: str
+    namespace: str | None = None
 
 
 class _CustomCall(Wire):
     call_id: str
     name: Name
     input: str
+    namespace: str | None = None
 
 
 class _Result(Wire):
@@ -106,6 +108,7 @@ class _Tool(Wire):
     name: str = ""
     description: str | None = None
     parameters: dict[str, Any] | None = None
+    tools: list[_Tool] | None = None
 
 
 class _Chosen(Wire):
@@ -152,7 +155,8 @@ def asked(body: dict[str, Any]) -> Asked:
     messages = _messages(wire.input)
     if not (messages or wire.previous_response_id):
         raise Refused(400, "input: there is nothing to answer.")
-    tools = [_declared(tool) for tool in wire.tools or () if not tool.type.startswith(HOSTED)]
+    offered = _offered(wire.tools or ())
+    tools = [_declared(tool, name) for name, (_, tool) in offered.items()]
     sampling = set_fields(wire, "temperature", "top_p") | chosen(
         tools, tool_choice=_choice(wire, tools), parallel_tool_calls=wire.parallel_tool_calls
     )
@@ -160,7 +164,6 @@ def asked(body: dict[str, Any]) -> Asked:
         sampling["max_tokens"] = wire.max_output_tokens
     if wire.text is not None and wire.text.format is not None and wire.text.format.type != "text":
         sampling["response_format"] = _format(wire.text.format)
-    customs = [f"custom {tool.name}" for tool in wire.tools or () if tool.type == "custom"]
     return Asked(
         messages=messages,
         tools=tools,
@@ -168,8 +171,8 @@ def asked(body: dict[str, Any]) -> Asked:
         stream=bool(wire.stream),
         model=wire.model,
         previous=wire.previous_response_id,
-        instructions=wire.instructions,
-        wants=frozenset([*customs, *(wire.include or ())]),
+        instructions=wire.instructions or "",
+        wants={"offered": offered, "hidden": ENCRYPTED in (wire.include or ())},
     )
 
 
@@ -249,7 +252,7 @@ def _messages(items: str | Sequence[Any]) -> list[Message]:
                 reply["content"] = joined(_parts(item.content))
             case _Call() | _CustomCall():
                 arguments = item.arguments if isinstance(item, _Call) else orjson.dumps({"input": item.input}).decode()
-                call = ToolCall(id=item.call_id, name=item.name, arguments=arguments)
+                call = ToolCall(id=item.call_id, name=_full(item.namespace, item.name), arguments=arguments)
                 reply["tool_calls"] = (*reply.get("tool_calls", ()), call)
             case _Result():
                 flush()
@@ -282,16 +285,27 @@ def _thought(item: _Reasoning) -> str:
     return "".join(part.text for part in item.content or item.summary or ())
 
 
-def _declared(tool: _Tool) -> dict[str, Any]:
-    if not tool.name:
-        raise Refused(400, f"tools: a tool of type {tool.type[:100]!r} is not known here: say type 'function'.")
-    if tool.type == "function":
-        return function(tool.name, tool.description, tool.parameters)
-    if tool.type == "custom":
+def _full(namespace: str | None, name: str) -> str:
+    """The name by which the model knows a tool of a namespace."""
+    return f"{namespace.removesuffix('__')}__{name}" if namespace else name
+
+
+def _offered(tools: Sequence[_Tool]) -> dict[str, tuple[str | None, _Tool]]:
+    """The tools that the program runs, and the namespace of each, by the name that the model calls."""
+    offered: dict[str, tuple[str | None, _Tool]] = {}
+    for tool in tools:
+        inner = [(tool.name, part) for part in tool.tools or ()] if tool.type == "namespace" else [(None, tool)]
+        offered |= {_full(space, t.name): (space, t) for space, t in inner if not t.type.startswith(HOSTED)}
+    return offered
+
+
+def _declared(tool: _Tool, name: str) -> dict[str, Any]:
+    if tool.type == "function" and tool.name:
+        return function(name, tool.description, tool.parameters)
+    if tool.type == "custom" and tool.name:
         properties = {"input": {"type": "string"}}
-        schema = {"type": "object", "properties": properties, "required": ["input"]}
-        return function(tool.name, tool.description, schema)
-    raise Refused(400, f"tools: a tool of type {tool.type[:100]!r} is not known here: say type 'function'.")
+        return function(name, tool.description, {"type": "object", "properties": properties, "required": ["input"]})
+    raise Refused(400, f"tools: a tool of type {tool.type[:100]!r} is not known here: say type 'function', and a name.")
 
 
 def _choice(wire: _Body, tools: Sequence[dict[str, Any]]) -> Any:
@@ -341,15 +355,18 @@ def _output(answered: Answered) -> list[dict[str, Any]]:
             "content": [shown],
             "status": "completed",
         }
-        hidden = base64.b64encode(thinking.encode()).decode() if ENCRYPTED in wants else None
+        hidden = base64.b64encode(thinking.encode()).decode() if wants.get("hidden") else None
         items.append({**item, "encrypted_content": hidden})
     if reply.text or not reply.tool_calls:
         said: dict[str, Any] = {"type": "output_text", "text": reply.text, "annotations": [], "logprobs": []}
         item = {"type": "message", "id": f"msg_{answered.id}", "role": "assistant", "status": "completed"}
         items.append({**item, "content": [said]})
     for index, call in enumerate(reply.tool_calls):
-        told = {"call_id": call.id, "name": call.name, "status": "completed"}
-        if f"custom {call.name}" in wants:
+        namespace, tool = wants["offered"].get(call.name, (None, None))
+        told = {"call_id": call.id, "name": tool.name if tool else call.name, "status": "completed"}
+        if namespace is not None:
+            told["namespace"] = namespace
+        if tool is not None and tool.type == "custom":
             items.append(
                 {"type": "custom_tool_call", "id": f"ctc_{answered.id}_{index}", **told, "input": _input(call)}
             )
