@@ -135,6 +135,20 @@ async def test_usage_reasons_and_sampling_are_translated(streams: bool) -> None:
     }
 
 
+async def test_a_system_message_amid_the_conversation_is_a_users() -> None:
+    """Claude Code sends such messages, and most chat templates refuse them."""
+
+    async def program(gateway: Gateway) -> None:
+        amid: Any = [{"role": "user", "content": "a"}, {"role": "system", "content": "Agents: none."}]
+        await ask(gateway, streams=False, messages=amid, system="Be brief.")
+        await ask(gateway, streams=False, messages=amid)
+
+    model = Model("x", "y")
+    await trace_of(program, model)
+    amid = [{"role": "user", "content": "a"}, {"role": "user", "content": "Agents: none."}]
+    assert [model.sent(0), model.sent(1)] == [[{"role": "system", "content": "Be brief."}, *amid], amid]
+
+
 async def test_images_reach_the_model_also_as_results() -> None:
     async def program(gateway: Gateway) -> None:
         source = {"type": "base64", "media_type": "image/png", "data": "iVBORw=="}

@@ -132,20 +132,18 @@ def asked(body: dict[str, Any]) -> Asked:
     wire = read(_Body, body)
     if wire.messages[-1].role == "assistant":
         raise Refused(400, "messages: an answer cannot be begun for the model; end with a user's message.")
-    messages = _system(wire.system)
-    for message in wire.messages:
-        messages += _messages(message)
     tools = [_declared(tool) for tool in wire.tools or () if not (tool.type or "").startswith(HOSTED)]
     sampling = set_fields(wire, "max_tokens", "temperature", "top_p") | _chosen(wire.tool_choice, tools)
     if wire.stop_sequences:
         sampling["stop"] = wire.stop_sequences
     thinks = wire.thinking is not None and wire.thinking.type != "disabled"
     return Asked(
-        messages=messages,
+        messages=[part for message in wire.messages for part in _messages(message)],
         tools=tools,
         sampling=sampling,
         stream=bool(wire.stream),
         model=wire.model,
+        instructions=_system(wire.system),
         wants={"thinking": thinks},
     )
 
@@ -204,11 +202,10 @@ ANTHROPIC = Dialect(
 )
 
 
-def _system(said: str | list[_Text] | None) -> list[Message]:
+def _system(said: str | list[_Text] | None) -> str:
     """The system prompt as one text: its blocks are paragraphs of it."""
     blocks = [said] if isinstance(said, str) else [block.text for block in said or ()]
-    text = "\n\n".join(block for block in blocks if not block.startswith(BILLING))
-    return [Message.system(text)] if text else []
+    return "\n\n".join(block for block in blocks if not block.startswith(BILLING))
 
 
 def _messages(wire: _Message) -> list[Message]:

@@ -35,8 +35,8 @@ class Asked:
 
     `tools` are in the form of a chat completion. `sampling` has what the program said of the allowed fields.
     `previous` is the id of an answer of this gateway that `messages` continue. `instructions` go before everything,
-    and are not part of what another call may continue; where they are not None, the system messages at the head are one
-    with them. `wants` has what only the dialect knows.
+    and are not part of what another call may continue; None is for a dialect that says them as messages. `wants` has
+    what only the dialect knows.
     """
 
     messages: Sequence[Message]

@@ -259,10 +259,11 @@ def _ours(raised: BaseException | None) -> bool:
 
 
 def _instructed(instructions: str | None, messages: list[Message]) -> list[Message]:
-    """The messages after their instructions, with which the system messages at the head are one: chat templates know
-    one, and only at the head."""
+    """The messages after their instructions, as chat templates know it: one system message, at the head. There the
+    program's own are one with the instructions, and anywhere else they are a user's."""
     if instructions is None:
         return messages
     head = next((i for i, message in enumerate(messages) if message.role != "system"), len(messages))
     system = "\n\n".join(filter(None, [instructions, *(message.text for message in messages[:head])]))
-    return [Message.system(system), *messages[head:]] if system else messages
+    rest = [Message.user(m.content) if m.role == "system" else m for m in messages[head:]]
+    return [Message.system(system), *rest] if system else rest
