@@ -108,9 +108,21 @@ def test_pass_at_k_and_majority_are_there_where_k_is() -> None:
     rows = [row("a", s, float(s < 1), answer=str(min(s, 1))) for s in range(4)]
     found = report(*rows, k=4)
     assert found.pass_at == {1: 0.25, 2: 0.5, 4: 1.0}
-    assert found.pass_hat == {1: 0.25, 2: 0.0, 4: 0.0}
+    assert found.pass_hat == {1: 0.25, 2: 0.0, 3: 0.0, 4: 0.0}
     assert found.majority_at_k == 0.0
     assert report(row("a")).majority_at_k is None
+
+
+def test_pass_hat_is_given_at_1_2_3_and_4_and_then_at_powers_of_two() -> None:
+    found = report(*(row(task, s, float(s < n)) for task, n in (("a", 12), ("b", 11)) for s in range(12)), k=12)
+    assert list(found.pass_hat) == [1, 2, 3, 4, 8, 12]
+    assert list(found.left_out) == [1, 2, 3, 4, 8, 12]
+    assert found.pass_hat[3] == pytest.approx((1 + 165 / 220) / 2)
+    assert [what for what, _ in found.lines() if what.startswith("pass")] == [
+        *(f"pass@{n}" for n in (2, 4, 8, 12)),
+        *(f"pass^{n}" for n in (1, 2, 3, 4, 8, 12)),
+    ]
+    assert not [what for what, _ in report(row("a")).lines() if what.startswith("pass")]
 
 
 def test_tasks_too_short_for_pass_at_k_are_left_out_and_counted() -> None:

@@ -28,6 +28,8 @@ NO_ANSWER = frozenset({"empty", "no_box", "unclosed_think"})
 """Reasons of a verifier that found no answer in the reply."""
 MAX_INFRA_FAILURES = 0.02
 """The share of rollouts that may fail for infrastructure reasons before there is no headline number."""
+HAT = (1, 2, 3, 4)
+"""Where pass^k is given beside the powers of two: the table that benchmarks of tool agents print, pass^1 to pass^4."""
 WIDTH = 400
 """Characters of a line of the report: its longest sentence, and no more of a name that a model or a dataset wrote."""
 
@@ -162,11 +164,11 @@ class Report(BaseModel):
     pass_at: dict[int, float]
     pass_hat: dict[int, float]
     left_out: dict[int, int]
-    """For each k of `pass_at`: the tasks that have fewer than k scored rollouts, and so no part in it."""
+    """For each k of `pass_at` and `pass_hat`: tasks that have fewer than k scored rollouts, and so no part in it."""
     majority_at_k: float | None
     rewards: dict[str, float | None]
     metrics: dict[str, float | None]
-    tools: dict[str, dict[str, float]]
+    tools: dict[str, dict[str, int | float]]
     """By name: calls, errors that went back to the model, and seconds of a call in the mean."""
     skipped_groups: int
     """Tasks whose scored rollouts lack a reward that others have: fewer than two members were there to compare."""
@@ -216,8 +218,8 @@ class Report(BaseModel):
             unscored=len(counted) - scored - failed,
             failed=failed,
             pass_at=_by_k(stats.pass_at, groups, k),
-            pass_hat=_by_k(stats.pass_hat, groups, k),
-            left_out={n: sum(len(group) < n for group in groups) for n in _up_to(k)},
+            pass_hat=_by_k(stats.pass_hat, groups, k, also=HAT),
+            left_out={n: sum(len(group) < n for group in groups) for n in _up_to(k, HAT)},
             majority_at_k=_majority(tasks, k) if k > 1 else None,
             skipped_groups=_skipped_groups(tasks) if k > 1 else 0,
             stopped=stopped,
@@ -236,8 +238,10 @@ class Report(BaseModel):
         if self.refused is not None:
             lines.insert(0, ("no headline", self.refused))
         lines.append(("failed as 0", _number(self.mean_failed_as_zero)))
-        for name, values in (("pass@", self.pass_at), ("pass^", self.pass_hat)):
-            lines += [(f"{name}{k}", f"{value:.4f}{self._without(k)}") for k, value in values.items() if k > 1]
+        if self.k > 1:
+            passed = [(f"pass@{k}", k, value) for k, value in self.pass_at.items() if k > 1]
+            passed += [(f"pass^{k}", k, value) for k, value in self.pass_hat.items()]
+            lines += [(what, f"{value:.4f}{self._without(k)}") for what, k, value in passed]
         if self.majority_at_k is not None:
             lines.append((f"majority@{self.k}", f"{self.majority_at_k:.4f}{self._without(self.k)}"))
         parts = [*self.rewards.items()] if len(self.rewards) > 1 else []
@@ -339,7 +343,7 @@ def _most_used(trace: Trace) -> dict[str, tuple[int, int, float]]:
     return {name[:40]: (use.calls, use.errors, round(use.seconds, 4)) for name, use in most}
 
 
-def _tools(rows: Sequence[RolloutRow]) -> dict[str, dict[str, float]]:
+def _tools(rows: Sequence[RolloutRow]) -> dict[str, dict[str, int | float]]:
     """What each tool was called for in all rollouts, the most used first."""
     calls, errors, seconds = Counter[str](), Counter[str](), defaultdict[str, float](float)
     for row in rows:
@@ -358,14 +362,16 @@ def _counts(names: Iterable[str]) -> dict[str, int]:
     return dict(Counter(names).most_common())
 
 
-def _up_to(k: int) -> list[int]:
-    """1, 2, 4, … and k."""
-    return [*(2**i for i in range(k.bit_length()) if 2**i < k), k]
+def _up_to(k: int, also: Sequence[int] = ()) -> list[int]:
+    """1, 2, 4, … and k, and those of `also` that are below it."""
+    return sorted({*(2**i for i in range(k.bit_length())), *(n for n in also if n < k), k})
 
 
-def _by_k(statistic: Callable[[stats.Groups, int], float | None], groups: stats.Groups, k: int) -> dict[int, float]:
-    """The statistic at 1, 2, 4, … and k, where there is one."""
-    values = {n: statistic(groups, n) for n in _up_to(k)}
+def _by_k(
+    statistic: Callable[[stats.Groups, int], float | None], groups: stats.Groups, k: int, *, also: Sequence[int] = ()
+) -> dict[int, float]:
+    """The statistic at 1, 2, 4, … and k, and at `also`, where there is one."""
+    values = {n: statistic(groups, n) for n in _up_to(k, also)}
     return {n: value for n, value in values.items() if value is not None}
 
 
