@@ -42,6 +42,10 @@ class ToolUnavailable(Exception):
     """Raised by a tool whose service is down: called again, then an InfraError, since it is not the model's mistake."""
 
 
+class ToolFailed(Exception):
+    """Raised by a tool to tell the model what went wrong, in exactly these words."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tool:
     """A callable with what the model is told of it. `Tool.of(fn)` reads that from the function."""
@@ -112,6 +116,8 @@ async def _run(tool: Tool, arguments: dict[str, Any], seconds: float | None, dea
             return Outcome(_content(done.value), done=done)
         except EnvkitError:
             raise
+        except ToolFailed as failed:
+            return _refused(str(failed))
         except ToolUnavailable as down:
             if wait is None:
                 tries = len(UNAVAILABLE_WAITS) + 1
