@@ -138,7 +138,7 @@ def test_the_body_that_is_bent_is_asked_as_it_is(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", BODIES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(data=st.data(), reply=REPLIES)
 def test_any_body_is_refused_or_asked_answered_and_recorded(path: str, data: st.DataObject, reply: Message) -> None:
     dialect = ROUTES[path]
@@ -165,7 +165,7 @@ def test_any_body_is_refused_or_asked_answered_and_recorded(path: str, data: st.
 
 
 @pytest.mark.parametrize("path", BODIES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(replies=st.lists(REPLIES, min_size=2, max_size=3))
 def test_any_reply_that_is_sent_back_is_what_the_model_said(path: str, replies: list[Message]) -> None:
     """The next prompt is an exact extension, whatever the model wrote, in every dialect."""

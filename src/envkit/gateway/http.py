@@ -17,6 +17,7 @@ from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
 from envkit.clients.wire import encoded
+from envkit.errors import InfraError
 from envkit.gateway.anthropic import ANTHROPIC, count_tokens
 from envkit.gateway.asked import Dialect, Event, Refused
 from envkit.gateway.chat import CHAT
@@ -60,9 +61,12 @@ class Server:
         self._runner = web.AppRunner(app, access_log=None, logger=_SILENT, shutdown_timeout=0.5)
 
     async def start(self) -> int:
-        """Listen; the port."""
+        """Listen; the port. InfraError where this machine has none to give."""
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0, backlog=BACKLOG).start()
+        try:
+            await web.TCPSite(self._runner, "127.0.0.1", 0, backlog=BACKLOG).start()
+        except OSError as error:
+            raise InfraError(f"The gateway cannot listen: {error}") from error
         return self._runner.addresses[0][1]
 
     async def close(self) -> None:
@@ -146,7 +150,9 @@ class Server:
 
     async def _count(self, request: web.Request) -> web.StreamResponse:
         async with self._places:
-            return _json(count_tokens(_object(await request.read())))
+            raw = await request.read()
+            _object(raw)
+            return _json(count_tokens(raw))
 
     async def _models(self, request: web.Request) -> web.StreamResponse:
         """The one model, in the words of both houses."""
