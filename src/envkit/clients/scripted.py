@@ -209,5 +209,10 @@ def _plain(message: dict[str, Any]) -> dict[str, Any]:
     calls = cast("list[dict[str, Any]]", message.get("tool_calls") or [])
     functions = [{"id": c.get("id") or f"call_{i}", **c.get("function", c)} for i, c in enumerate(calls)]
     kept = {name: message[name] for name in ("role", "tool_call_id", "name") if message.get(name) is not None}
-    named = [{k: f[k] for k in ("id", "name", "arguments")} for f in functions]
+    named = [{"id": f["id"], "name": f["name"], "arguments": _as_text(f["arguments"])} for f in functions]
     return {**kept, "content": message.get("content") or "", "tool_calls": named}
+
+
+def _as_text(arguments: Any) -> str:
+    """A call's arguments byte for byte; some records have them as the object that they are JSON of."""
+    return arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
