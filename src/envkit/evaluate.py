@@ -244,8 +244,9 @@ async def bound(models: Model | Mapping[str, Model], env: Environment[Any]) -> A
                 clients[role] = model
                 continue
             key = model if isinstance(model, str) else model.model_dump_json()
+            key = f"oracle of {role}" if key == "oracle" else key  # which says another thing for each
             if key not in made:
-                made[key] = await bind(model, env)
+                made[key] = await bind(model, env, role)
             clients[role] = made[key]
         yield clients
     finally:

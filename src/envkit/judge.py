@@ -60,6 +60,12 @@ class Judge:
         return _fill(self.prompt, parts)
 
 
+def quoted(text: str) -> str:
+    """What a model wrote, for a judge's prompt: between marks that it cannot contain, so that it ends where it ends."""
+    mark = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return f"<<<{mark}\n{text}\n{mark}>>>"
+
+
 def _fill(template: str, parts: dict[str, str]) -> str:
     """The template with its marks filled in one pass: a mark inside a reply is text, not a mark."""
     return re.sub("|".join(map(re.escape, parts)), lambda mark: parts[mark[0]], template)

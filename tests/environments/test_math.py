@@ -2,11 +2,14 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from material import material
 
+from envkit import Message, ModelError
 from envkit.clients.scripted import Replay, Scripted
 from envkit.lifecycle import run_rollout
 from envkit.packages.check import check
@@ -115,3 +118,32 @@ def test_a_row_without_its_mark_is_named(tmp_path: Path) -> None:
     rows.write_text('{"question": "How many?", "answer": "Three."}\n')
     with pytest.raises(Exception, match=rf"{rows}:1: the answer has no line '#### NUMBER'"):
         list(find("gsm8k").load(str(rows)).tasks)
+
+
+async def test_a_judge_is_asked_only_where_the_grader_is_undecided() -> None:
+    env = find("math-500").load("sample", judge=True)
+    first = next(iter(env.tasks))
+    asked: list[str] = []
+
+    def judge(messages: Sequence[Message]) -> str:
+        asked.append(messages[-1].text)
+        return "Yes."
+
+    async def run(answer: str, reply: str, says: Any = judge) -> Trace:
+        task = first.model_copy(update={"answer": answer})
+        return await run_rollout(env, task, {"policy": Scripted([reply]), "judge": Scripted(says)})
+
+    assert (await run("4", "\\boxed{4}")).reward == 1.0
+    assert (await run("4", "\\boxed{5}")).reward == 0.0
+    assert asked == []
+    trace = await run("x = = 3", "\\boxed{4}")
+    assert trace.reward == 1.0
+    assert len(trace.judging) == len(asked) == 1
+    assert "x = = 3" in asked[0]
+    failed = await run("x = = 3", "\\boxed{4}", [ModelError("down")])
+    assert (failed.outcome, failed.reward) == ("completed", None)
+
+
+def test_without_a_judge_no_role_is_needed() -> None:
+    assert find("math-500").load("sample").roles == ()
+    assert find("math-500").load("sample", judge=True).roles == ("judge",)

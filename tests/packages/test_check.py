@@ -161,6 +161,21 @@ async def test_what_cannot_be_checked_is_said(tmp_path: Path) -> None:
         await gates(project(tmp_path / "b", code=judged))
 
 
+async def test_roles_are_played_by_the_environments_own_stand_ins(tmp_path: Path) -> None:
+    judged = """
+from envkit import Judge, SingleTurnEnv, Task
+class E(SingleTurnEnv):
+    roles = ("judge",)
+    def stand_in(self, role, task, messages):
+        return str(float(messages[-1].text == task.answer))
+def environment():
+    tasks = [Task(id=w, prompt=f"Say {w} in capitals.", answer=w.upper()) for w in ("one", "two", "six")]
+    return E(tasks, rewards=[Judge("{reply}", float)])
+"""
+    found = await gates(project(tmp_path, code=judged))
+    assert {name: gate.status for name, gate in found.items() if gate.status != "passed"} == {}
+
+
 async def test_a_hundred_tasks_take_seconds(tmp_path: Path) -> None:
     started = time.monotonic()
     await gates(project(tmp_path), args={"words": 100}, n=100)

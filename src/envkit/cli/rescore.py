@@ -129,7 +129,7 @@ async def _judges(env: Environment[Any], roles: Mapping[str, str]) -> AsyncGener
     async with AsyncExitStack() as stack:
         clients: dict[str, Client] = {}
         for role, spec in roles.items():
-            clients[role] = await bind(endpoint_of(spec), env)
+            clients[role] = await bind(endpoint_of(spec), env, role)
             stack.push_async_callback(clients[role].close)
         yield clients
 

@@ -126,8 +126,8 @@ def aliases() -> dict[str, Endpoint]:
     return found
 
 
-async def bind(model: str | Endpoint, env: Environment[Any]) -> Client:
-    """The client of an endpoint, alias, URL or scripted name, asked once whether it answers.
+async def bind(model: str | Endpoint, env: Environment[Any], role: str = "policy") -> Client:
+    """The client of an endpoint, alias, URL or scripted name, asked once whether it answers; `role` is the oracle's.
 
     UsageError for what names nothing, ModelError where the server refuses, is not there, or wants a key.
     """
@@ -136,7 +136,7 @@ async def bind(model: str | Endpoint, env: Environment[Any]) -> Client:
 
         kind, _, file = model.partition(":")
         if model == "oracle":
-            return scripted.Oracle(env)
+            return scripted.Oracle(env, role)
         if model == "nop":
             return scripted.Nop()
         if model == "human":

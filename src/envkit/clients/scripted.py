@@ -55,17 +55,19 @@ class Scripted(Client):
 
 
 class Oracle(Client):
-    """Says what the environment itself says is right."""
+    """Says what the environment itself says is right, or what it has a role beside the policy say."""
 
     name = "oracle"
 
-    def __init__(self, env: Environment[Any]) -> None:
-        self._env = env
+    def __init__(self, env: Environment[Any], role: str = "policy") -> None:
+        self._env, self._role = env, role
 
     async def complete(self, request: Request) -> Completion:
         if request.task is None:
             raise EnvError("the oracle was asked without a task")
-        reply = self._env.oracle(request.task, request.messages)
+        task, messages = request.task, request.messages
+        env, role = self._env, self._role
+        reply = env.oracle(task, messages) if role == "policy" else env.stand_in(role, task, messages)
         return Completion(Message.assistant(reply) if isinstance(reply, str) else reply)
 
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal
 
-from envkit.clients.scripted import Scripted
+from envkit.clients.base import Client
+from envkit.clients.scripted import Oracle, Scripted
 from envkit.environment import Environment
 from envkit.errors import UsageError
 from envkit.events import Event, LoopHeld
@@ -89,8 +90,11 @@ async def check(
     tasks = list(islice(env.tasks, n))
     if not tasks:
         raise UsageError(f"{package.name} has no tasks to check.")
-    if env.roles:
-        raise UsageError(f"{package.name} needs models for {', '.join(env.roles)}: its rewards cannot be checked.")
+    if env.roles and type(env).stand_in is Environment.stand_in:  # pyright: ignore[reportUnknownMemberType]
+        raise UsageError(
+            f"{package.name} needs models for {', '.join(env.roles)}: override Environment.stand_in, which says what "
+            "they say when there are none, so that it can be checked."
+        )
     async with opened(sandbox, env.sandbox) as pool:
         bench = Bench(package, env, tasks, args, data, pool.boxes, sandbox)
         try:
@@ -167,7 +171,13 @@ async def _run(bench: Bench, name: str, tasks: Sequence[Task], says: Says) -> li
 
 async def _one(bench: Bench, task: Task, says: Says) -> Trace:
     model = Scripted(lambda messages: says(task, messages))
-    return await run_rollout(bench.env, task, Services({POLICY: model}, listener=bench.heard, boxes=bench.boxes))
+    models = {POLICY: model, **_stand_ins(bench.env)}
+    return await run_rollout(bench.env, task, Services(models, listener=bench.heard, boxes=bench.boxes))
+
+
+def _stand_ins(env: Environment[Any]) -> dict[str, Client]:
+    """Who speaks for the roles beside the policy."""
+    return {role: Oracle(env, role) for role in env.roles}
 
 
 # --- the gates ---------------------------------------------------------------------------------------------------
@@ -331,7 +341,7 @@ def second_process() -> None:
 
 async def _scored_again(env: Environment[Any], record: bytes, task: Mapping[str, Any], boxes: Boxes) -> Trace:
     trace = Trace.model_validate_json(record).with_task(RecordedTask.model_validate(task))
-    return await score(env, trace, Services({}, boxes=boxes))
+    return await score(env, trace, Services(_stand_ins(env), boxes=boxes))
 
 
 def _said(trace: Trace) -> dict[str, Any]:
