@@ -327,6 +327,7 @@ async def _two_processes(bench: Bench) -> Gate:
 
 def second_process() -> None:
     """Score the records on stdin, as `_two_processes` wrote them; their scores go to stdout as one line of JSON."""
+    answer, sys.stdout = sys.stdout, sys.stderr  # what the environment prints is no part of it
     work = json.load(sys.stdin)
     env = find(work["package"]).load(**work["args"])
 
@@ -336,7 +337,7 @@ def second_process() -> None:
             records = [(record.encode(), task) for record, task in work["records"]]
             return [_said(await _scored_again(env, record, task, pool.boxes)) for record, task in records]
 
-    print(json.dumps(asyncio.run(scores())))
+    print(json.dumps(asyncio.run(scores())), file=answer)
 
 
 async def _scored_again(env: Environment[Any], record: bytes, task: Mapping[str, Any], boxes: Boxes) -> Trace:
