@@ -1,4 +1,4 @@
-"""What a turn with a tool call costs the client: envkit beside verifiers, against one local server.
+"""What a turn with a tool call costs the client, beside verifiers, and many episodes of a tool agent at once.
 
     python benchmarks/agents.py [--quick] [--skip-peers] [--json FILE]
 
@@ -13,18 +13,23 @@ import json
 import os
 import platform
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 from statistics import median
 
 from measure import Usage, measure
-from rollouts import BIN, ENVIRONMENTS, PEERS, VERIFIERS, Figure, make_environments, say, served, table
+from rollouts import BIN, ENVIRONMENTS, HERE, PEERS, VERIFIERS, Figure, make_environments, say, served, table
 
 CONCURRENCY, LATENCY = 16, 20
+DESKS, ERRANDS = 200, 9
+"""Customers at once, and what each of them wants, one thing after another: some 30 turns of the agent."""
 PYTHON = {
     "envkit": (BIN / "python", "turns.py"),
     "verifiers": (ENVIRONMENTS / "verifiers/bin/python", "verifiers_turns.py"),
@@ -88,6 +93,43 @@ def turns(bench: Bench, sizes: Sizes, peers: bool) -> Iterator[Figure]:
         yield Figure("verifiers : envkit", "times", {"envkit": cost["verifiers"] / cost["envkit"]}, at_least=10.0)
 
 
+def desks(scratch: Path) -> Iterator[Figure]:
+    """Episodes of retail-desk at once, each with a database of its own, which the reward compares row by row."""
+    server = [sys.executable, str(HERE / "desk_server.py"), str(DESKS), str(ERRANDS)]
+    with started(server) as port:
+        few, many = (desk_run(scratch, port, at_once) for at_once in (8, DESKS))
+    turns = many.said["metrics"]["turns"] * DESKS
+    yield Figure("desks at once, all resolved", "share", {"envkit": many.said["mean"]}, at_least=1.0)
+    yield Figure("turns of a desk", "turns", {"envkit": many.said["metrics"]["turns"]}, at_least=30.0)
+    yield Figure("turns a second", "turns / s", {"envkit": turns / many.said["seconds"]})
+    yield Figure("a turn at a desk", "CPU ms", {"envkit": many.cpu / turns * 1000})
+    yield Figure("memory of a desk", "MB", {"envkit": (many.peak_mb - few.peak_mb) / (DESKS - 8)})
+
+
+def desk_run(scratch: Path, port: int, at_once: int) -> Usage:
+    """All desks once; RuntimeError where not every rollout came to its end."""
+    out = scratch / f"desks-{at_once}"
+    argv = [str(BIN / "envkit"), "eval", "retail-desk", "-e", f"http://127.0.0.1:{port}/v1", "-k", "1", "--json"]
+    argv += ["-n", str(DESKS), "-a", "families=several", "-a", f"n={DESKS}", "-a", f"requests={ERRANDS}"]
+    usage = measure([*argv, "--concurrency", str(at_once), "--out", str(out)], cwd=scratch)
+    if usage.said["scored"] != DESKS:
+        raise RuntimeError(f"{usage.said['scored']} of {DESKS} desks were scored: {usage.said}")
+    say(f"  {at_once:>3} desks at once {usage.cpu:7.2f} CPU s {usage.wall:7.2f} s {usage.peak_mb:7.1f} MB")
+    return usage
+
+
+@contextmanager
+def started(server: list[str]) -> Iterator[int]:
+    """The port that a server's process prints."""
+    process = subprocess.Popen(server, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        yield int(process.stdout.readline())
+    finally:
+        process.terminate()
+        process.wait()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small sizes and few repeats: rough figures")
@@ -104,7 +146,7 @@ def main() -> None:
         rows.touch()
         with served(rows) as port:
             bench = Bench(Path(scratch), port)
-            for figure in chain(turns(bench, sizes, not options.skip_peers)):
+            for figure in chain(turns(bench, sizes, not options.skip_peers), desks(Path(scratch))):
                 say(f"{figure.name}: {', '.join(f'{who} {value:.3g}' for who, value in figure.values.items())}")
                 figures.append(figure)
     said = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
