@@ -47,3 +47,22 @@ async def test_no_deadline_is_none_to_pause() -> None:
             await asyncio.sleep(0)
         deadline.give_back(1.0)
         assert scope.when() is None
+
+
+async def test_a_task_may_give_less_time_than_the_limits_and_never_more() -> None:
+    now = asyncio.get_running_loop().time()
+    async with asyncio.timeout(100.0) as scope:
+        deadline = Deadline(scope)
+        deadline.within(50.0)
+        await asyncio.sleep(0)
+        assert 40.0 < (scope.when() or 0.0) - now < 60.0
+        deadline.within(1000.0)
+        assert (scope.when() or 0.0) - now < 60.0
+        with deadline.paused():
+            deadline.within(20.0)
+            assert scope.when() is None
+        assert (scope.when() or 0.0) - now < 30.0
+    async with asyncio.timeout(None) as scope:
+        Deadline(scope).within(50.0)
+        await asyncio.sleep(0)
+        assert scope.when() is not None

@@ -60,6 +60,14 @@ class Deadline:
         elif (when := self.scope.when()) is not None and not self.scope.expired():
             self.scope.reschedule(when + seconds)
 
+    def within(self, seconds: float) -> None:
+        """Be over in this many seconds at the latest, for an episode whose task gives it less time than the limits."""
+        if self.pauses:
+            self.left = min(self.left or seconds, seconds)
+        elif not self.scope.expired():
+            due = asyncio.get_running_loop().time() + seconds
+            self.scope.reschedule(due if (when := self.scope.when()) is None else min(when, due))
+
     def _pause(self) -> None:
         self.pauses += 1
         when = self.scope.when()
