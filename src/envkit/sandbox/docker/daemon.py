@@ -14,10 +14,12 @@ import struct
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from envkit.errors import InfraError
+
+T = TypeVar("T")
 
 CALLS = 16
 """Calls to the daemon at once, over all boxes: it handles more only more slowly."""
@@ -49,6 +51,10 @@ class Daemon:
     async def call(self, method: str, *args: object, **named: object) -> Any:
         """A method of `docker.APIClient`. InfraError where the daemon cannot be reached, Refused where it says no."""
         return await self._in_thread(lambda: getattr(self._connected(), method)(*args, **named))
+
+    async def use(self, work: Callable[[Any], T]) -> T:
+        """What takes a `docker.APIClient` longer than a call does, as reading a stream; it runs in a thread."""
+        return await self._in_thread(lambda: work(self._connected()))
 
     async def post(self, path: str, content: object) -> Any:
         """For what `docker.APIClient` has no method for."""
