@@ -7,7 +7,13 @@ forge a report. Where a task can be judged by `judge_calls` or `judge_asserts`, 
 
 from __future__ import annotations
 
+import io
+import re
+import tarfile
 from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution
 from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any
@@ -34,6 +40,9 @@ CONFIGURES = frozenset(
 """Files by which a candidate would take part in its own judgement; only the tests may bring them."""
 
 
+BESIDE = "/tmp/envkit-pytest"
+"""Where this machine's pytest is put in a box whose Python has none."""
+
 REPORTS = 100_000
 """Messages that are read of one run; each test makes three."""
 
@@ -49,8 +58,9 @@ async def judge_pytest(
     """The verdict on a candidate's `files` by trusted `tests`, both by their paths relative to the box's workdir.
 
     The tests come last, read-only, in the place of files of the candidate that have the same path; its configuration
-        raise UsageError("There is nothing to judge: no file is test_*.py or *_test.py, or no test is expected.")
-    without it every test that was found. Skipped and expected failures fail. InfraError where pytest is missing.
+    of pytest is left out. `expected` are the ids of the tests that must pass, such as "tests/test_a.py::test_b";
+    without it every test that was found. Skipped and expected failures fail. A box without pytest is given this
+    machine's; InfraError where that has none either.
     """
     collected = sorted(path for path in tests if _is_test(PurePosixPath(path).name))
     if not collected or (expected is not None and not expected):
@@ -65,6 +75,27 @@ async def judge_pytest(
     return _verdict(messages, result, version, expected)
 
 
+@cache
+def _pytest_here() -> bytes:
+    """This machine's pytest with what it imports, as a tar archive; b"" where there is none."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        try:
+            needed = ["pytest", *map(_name, distribution("pytest").requires or ())]
+        except PackageNotFoundError:
+            return b""
+        for name in needed:
+            with suppress(PackageNotFoundError):  # what only other systems or older Pythons need
+                for file in distribution(name).files or ():
+                    if file.suffix == ".py" and ".." not in file.parts and file.parts[:2] != ("pygments", "styles"):
+                        tar.add(str(file.locate()), str(file))
+    return packed.getvalue()
+
+
+def _name(requirement: str) -> str:
+    return re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
+
+
 def _is_test(name: str) -> bool:
     return name.endswith(".py") and (name.startswith("test_") or name.endswith("_test.py"))
 
@@ -76,12 +107,23 @@ async def _run(
     collected: Sequence[str],
     limits: ExecLimits | None,
 ) -> tuple[list[dict[str, Any]], ExecResult]:
-    nonce = new_nonce()
+    """What was said of one run. Where there is no pytest, none of the candidate's code has run: ours is put beside."""
     async with fresh() as box:
         await _place(box, files, tests)
-        argv = ["python3", "-I", "-B", "-c", program("pytest_run.py")]
-        stdin = to_text([nonce, list(collected)]).encode("ascii") + b"\n"
-        result = await box.exec(argv, stdin=stdin, limits=limits)
+        messages, result = await _reported(box, collected, limits)
+        if messages == [{"missing": True}] and (ours := _pytest_here()):
+            await box.upload(ours, BESIDE)
+            messages, result = await _reported(box, collected, limits)
+    return messages, result
+
+
+async def _reported(
+    box: Sandbox, collected: Sequence[str], limits: ExecLimits | None
+) -> tuple[list[dict[str, Any]], ExecResult]:
+    nonce = new_nonce()
+    argv = ["python3", "-I", "-B", "-c", program("pytest_run.py")]
+    stdin = to_text([nonce, list(collected), BESIDE]).encode("ascii") + b"\n"
+    result = await box.exec(argv, stdin=stdin, limits=limits)
     return list(islice(frames(result.stdout, nonce), REPORTS)), result
 
 

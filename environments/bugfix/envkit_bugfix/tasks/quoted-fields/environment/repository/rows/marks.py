@@ -1,0 +1,3 @@
+"""What separates and quotes fields."""
+
+COMMA, QUOTE, NEWLINE = ",", '"', "\n"
