@@ -84,8 +84,7 @@ class KuhnPoker(Environment[Match]):
             while not over(history := tuple(actions)):
                 player = order[len(history) % 2]
                 if player not in chats:
-                    timid, bold = legal(history)
-                    actions.append(bold if rollout.rng.random() < chance(cards[player], history, bold) else timid)
+                    actions.append(_drawn(rollout.rng, cards[player], history))
                     continue
                 asked = f"{news[player]}\n{_asked(number, len(task.deals), cards[player], history)}"
                 news[player] = ""
@@ -146,6 +145,12 @@ def expected_chips(rollout: Rollout[Any]) -> float | None:
 def forfeits(rollout: Rollout[Any]) -> float:
     """How many hands the policy forfeited by a reply without a legal action."""
     return float(sum(map(_forfeited, _hands(rollout))))
+
+
+def _drawn(rng: Random, card: str, history: History) -> str:
+    """An action of the equilibrium."""
+    timid, bold = legal(history)
+    return bold if rng.random() < chance(card, history, bold) else timid
 
 
 def _hands(rollout: Rollout[Any]) -> list[dict[str, Any]]:
