@@ -25,6 +25,13 @@ BASES = re.compile(
 WORKDIRS = {"ghcr.io/laude-institute/t-bench/": "/app"}
 """Where a base has a working folder of its own."""
 
+_HEREDOC = r"<<-?\s*[\"']?(\w+)"
+BUILDKIT = {
+    "RUN": re.compile(rf"^--(?:mount|network|security)\b|{_HEREDOC}"),
+    "COPY": re.compile(rf"^(?:--\S+\s+)*--(?:link|chmod|parents|exclude)\b|{_HEREDOC}"),
+    "ADD": re.compile(rf"^(?:--\S+\s+)*--(?:link|chmod|checksum|keep-git-dir|exclude)\b|{_HEREDOC}"),
+}
+
 HARMLESS = frozenset({"CMD", "LABEL", "MAINTAINER", "EXPOSE", "HEALTHCHECK", "STOPSIGNAL", "SHELL"})
 """What changes nothing for programs that are started one by one in a box."""
 
@@ -37,6 +44,8 @@ class Recipe:
     workdir: str | None
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     copies: tuple[tuple[str, str], ...] | None = None
+    beyond: str | None = None
+    """An instruction that only BuildKit builds, which docker's API does not offer."""
 
 
 def read_dockerfile(path: Path) -> Recipe:
@@ -53,8 +62,10 @@ def read_dockerfile(path: Path) -> Recipe:
             workdir = _joined(workdir, rest)
         elif name == "ENTRYPOINT" or (name == "USER" and rest.split(":")[0] not in ("root", "0")):
             raise Unsupported(f"{path}: {name} {rest} is not supported: programs are started one by one, as root.")
-    plain = _plain(path.parent, steps)
-    return Recipe(workdir) if plain is None else Recipe(workdir, *plain)
+    if (plain := _plain(path.parent, steps)) is not None:
+        return Recipe(workdir, *plain)
+    beyond = next((f"{name} {rest}" for name, rest in steps if name in BUILDKIT and BUILDKIT[name].search(rest)), None)
+    return Recipe(workdir, beyond=beyond)
 
 
 def _plain(context: Path, steps: list[tuple[str, str]]) -> tuple[dict[str, str], tuple[tuple[str, str], ...]] | None:
@@ -124,9 +135,14 @@ def _variables(rest: str) -> dict[str, str]:
 
 
 def _instructions(text: str) -> Iterator[tuple[str, str]]:
-    """Each instruction's name, in capitals, and what follows it, with continued lines joined."""
-    whole = ""
+    """Each instruction's name, in capitals, and what follows it, with continued lines joined and here-documents left
+    out."""
+    whole, here = "", list[str]()
     for line in text.splitlines():
+        if here:
+            if line.strip() == here[0]:
+                del here[0]
+            continue
         if line.lstrip().startswith("#") or (not whole and not line.strip()):
             continue
         whole += line.rstrip()
@@ -135,4 +151,5 @@ def _instructions(text: str) -> Iterator[tuple[str, str]]:
             continue
         name, _, rest = whole.strip().partition(" ")
         yield name.upper(), rest.strip()
+        here = re.findall(_HEREDOC, rest) if name.upper() in BUILDKIT else []
         whole = ""

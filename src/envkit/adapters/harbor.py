@@ -9,6 +9,7 @@ What of the format envkit does not do is refused by name, as `Unsupported`.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -101,7 +102,8 @@ def harbor_tasks(
             raise UsageError(f"{task.directory} and {other.directory} are both named {task.id!r}.")
     if not folders:
         raise UsageError(f"{root} has no tasks: neither it nor a folder in it has a task.toml or task.yaml.")
-    return Dataset(list(tasks.values()), about={"format": "harbor", "folder": root.name, "tasks": len(tasks)})
+    content = hashlib.sha256("".join(task.hash for task in tasks.values()).encode()).hexdigest()[:16]
+    return Dataset(list(tasks.values()), about={"format": "harbor", "folder": root.name, "fingerprint": content})
 
 
 def _is_task(folder: Path) -> bool:

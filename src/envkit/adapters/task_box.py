@@ -46,6 +46,8 @@ def sandbox_of(
             f"{context}: neither the task's workdir nor a WORKDIR of its Dockerfile says where programs start; taking "
             "it from the image is not supported."
         )
+    if image is None and recipe.beyond is not None:
+        raise Unsupported(f"{context / 'Dockerfile'}: {recipe.beyond[:100]!r} is not supported: it needs BuildKit.")
     if image is None:
         name = f"envkit-task:{hashlib.sha256(digest(context).encode()).hexdigest()[:16]}"
         return SandboxSpec(image=name, workdir=where, root=True), True
