@@ -200,7 +200,9 @@ def _from_json(content: bytes) -> dict[str, float]:
     read: Any = json.loads(content)
     if not isinstance(read, dict) or not read:
         raise ValueError("reward.json is no object with numbers in it")
-    return {str(name): _finite(value) for name, value in cast("dict[str, Any]", read).items()}
+    rewards = {name: _finite(value) for name, value in cast("dict[str, Any]", read).items()}
+    "".join(rewards).encode()  # a name with half a character in it would break the record
+    return rewards
 
 
 def _finite(value: Any) -> float:
