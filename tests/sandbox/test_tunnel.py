@@ -100,7 +100,7 @@ FIFTY = CLIENT + (
 
 
 async def said_by(box: Sandbox, source: str, port: int) -> str:
-    result = await box.python(source, argv=[str(port)], limits=LONG)
+    result = await box.exec(["python3", "-c", source, str(port)], limits=LONG)
     return (result.stdout + result.stderr[-500:]).decode().strip()
 
 

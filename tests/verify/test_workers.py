@@ -364,7 +364,8 @@ def test_what_a_job_has_started_dies_with_its_worker(tmp_path: Path) -> None:
 
 
 HOST = """
-import os, sys, threading, time
+import os, signal, sys, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is begun without
 from envkit.verify.workers import Workers
 pool = Workers(count=1)
 threading.Thread(target=pool.run, args=("jobs:mark", sys.argv[1]), kwargs={"timeout": 600}, daemon=True).start()
@@ -387,11 +388,14 @@ def test_no_process_outlives_the_host(tmp_path: Path, end: str) -> None:
     file = tmp_path / "pids"
     argv = [sys.executable, "-c", HOST, str(file), "exit" if end == "exit" else "wait"]
     with subprocess.Popen(argv, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as host:
-        assert host.stdout is not None
-        assert host.stdout.readline() == b"working\n"
-        if end != "exit":
-            host.send_signal(signal.SIGKILL if end == "kill" else signal.SIGINT)
-        host.wait(SOON)
+        try:
+            assert host.stdout is not None
+            assert host.stdout.readline() == b"working\n"
+            if end != "exit":
+                host.send_signal(signal.SIGKILL if end == "kill" else signal.SIGINT)
+            host.wait(SOON)
+        finally:
+            host.kill()
     processes = [int(process) for process in file.read_text().split()]
     assert len(processes) == 2
     until(lambda: not any(alive(process) for process in processes))

@@ -169,7 +169,10 @@ class Sandbox(ABC):
         env: Mapping[str, str] | None = None,
         limits: ExecLimits | None = None,
     ) -> ExecResult:
-        """Run a Python program as `__main__`, as `python3 main.py` would; a backend may have an interpreter warm."""
+        """Run a Python program as `__main__`, as `python3 main.py` would; a backend may have an interpreter warm.
+
+        One at a time in a box, for each is written to /tmp/main.py; `exec` may be called at once as often as you like.
+        """
         await self.write("/tmp/main.py", source.encode("utf-8", "surrogatepass"))
         return await self.exec(["python3", "/tmp/main.py", *argv], stdin=stdin, env=env, limits=limits)
 

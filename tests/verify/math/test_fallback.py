@@ -18,7 +18,7 @@ from envkit.verify.math import fallback
 from envkit.verify.math.extract import extract
 from envkit.verify.math.fallback import aequal, equal, plain
 
-LONG = 60.0
+LONG = 120.0
 """Seconds, where a test is not about the deadline."""
 
 EQUAL = [
