@@ -10,10 +10,11 @@ import pytest
 from foreign.programs import codex, mini_swe_agent, run_codex, run_mini
 from sandbox.backends import usable
 
-from envkit import Environment, Limits, Rollout, Services, Task, run_rollout
+from envkit import Limits, Message, Rollout, Services, run_rollout
 from envkit.clients.endpoint import Endpoint
 from envkit.clients.http import HTTPClient
-from envkit.sandbox import ExecLimits, SandboxSpec
+from envkit.packages.find import find
+from envkit.sandbox import ExecLimits
 from envkit.sandbox.base import GiB
 from envkit.sandbox.pool import Boxes
 from server import Server
@@ -22,49 +23,47 @@ pytestmark = pytest.mark.slow
 
 Start = Callable[[str, Mapping[str, str]], tuple[Sequence[str], dict[str, str]]]
 ROOMY = ExecLimits(wall=240, cpu=240, memory=3 * GiB, pids=256, disk=2 * GiB, files=100_000, output=1 << 22)
-BUGGY = "def middle(a, b, c):\n    return max(min(a, b), min(a, c))\n"
-FIXED = "def middle(a, b, c):\n    return sorted([a, b, c])[1]\n"
-FIX = f"cat > middle.py <<'END'\n{FIXED}END\npython3 -c 'import middle; print(middle.middle(1, 3, 2))'"
+TASK = "dependency-order"
 
 
-class Repair(Environment[Task]):
-    """A program repairs a file in the box; what it left there is what counts."""
+def bugfix(program: bytes, start: Start, turns: int) -> tuple[Any, Any]:
+    """The environment with a program of others in the agent's part, and its hardest task."""
+    env = find("bugfix").load(network="loopback")
+    env.limits = Limits(max_turns=turns, run=300)
 
-    program: bytes
-    start: Start
-
-    async def run(self, rollout: Rollout[Task]) -> None:
+    async def work(rollout: Rollout[Any]) -> None:
         box = rollout.sandbox
-
-        async def keep() -> None:
-            rollout.info["left"] = (await box.read("middle.py")).decode()
-
-        rollout.at_end(keep)
-        await box.write("middle.py", BUGGY.encode())
         await box.write("/home/agent/.keep", b"")
-        await box.upload(self.program, "/agent")
+        await box.upload(program, "/agent")
         async with rollout.serve() as gateway:
-            argv, env = self.start(str(rollout.task.prompt), gateway.env())
-            ended = await box.exec(argv, env=env)
-            rollout.info["ended"] = [
-                ended.code,
-                ended.reason,
-                (ended.stdout + ended.stderr)[-2000:].decode(errors="replace"),
-            ]
+            argv, environ = start(str(rollout.task.prompt), gateway.env())
+            ended = await box.exec(argv, env=environ)
+            said = (ended.stdout + ended.stderr)[-2000:].decode(errors="replace")
+            rollout.info["ended"] = [ended.code, ended.reason, said]
+
+    env.work = work
+    [task] = [task for task in env.tasks if task.id == TASK]
+    folders = (*task.sandbox.folders, "/agent", "/home/agent")
+    return env, task.model_copy(
+        update={"sandbox": task.sandbox.model_copy(update={"limits": ROOMY, "folders": folders})}
+    )
 
 
-def repaired(rollout: Rollout[Task]) -> float:
-    return float(rollout.info["left"] == FIXED)
+def solution() -> str:
+    env = find("bugfix").load()
+    [task] = [task for task in env.tasks if task.id == TASK]
+    return json.loads(env.oracle(task, [Message.user("?")]).tool_calls[0].arguments)["command"]
 
 
 def says(tool: str, argument: str, last: str | None) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
-    """A model that repairs the file by one command; then it gives `last` as a command, or says that it is done."""
+    """A model that repairs the repository by one command; then it gives `last` as one, or says that it is done."""
+    repair = solution()
 
     def reply(messages: list[dict[str, Any]]) -> dict[str, Any]:
         made = sum(message["role"] == "assistant" for message in messages)
         if made and last is None:
             return {"content": "It is repaired."}
-        function = {"name": tool, "arguments": json.dumps({argument: FIX if not made else last})}
+        function = {"name": tool, "arguments": json.dumps({argument: last if made else repair})}
         call = {"id": f"call_{made}", "type": "function", "function": function}
         return {"content": f"Step {made}.", "tool_calls": [call]}
 
@@ -77,22 +76,15 @@ PROGRAMS: dict[str, tuple[Callable[[], bytes], Start, tuple[str, str, str | None
 }
 
 
-async def repair(name: str, backend: str, *, turns: int = 20, tokens: bool = True) -> Any:
+async def solve(name: str, backend: str, *, turns: int = 20) -> Any:
     program, start, model = PROGRAMS[name]
-    env = Repair(
-        [Task(id="middle", prompt="middle(1, 3, 2) is to be 2. Repair middle.py.")],
-        rewards=[repaired],
-        limits=Limits(max_turns=turns, run=300),
-        sandbox=SandboxSpec(network="loopback", limits=ROOMY, folders=("/agent", "/home/agent")),
-    )
-    env.program, env.start = program(), start
+    env, task = bugfix(program(), start, turns)
     here = await usable(backend)
     boxes = Boxes(here)
     try:
         with Server(says(*model)) as server:
             client = HTTPClient(Endpoint(url=server.url, model="served"))
-            services = Services({"policy": client}, tokens=tokens, boxes=boxes)
-            trace = await run_rollout(env, next(iter(env.tasks)), services)
+            trace = await run_rollout(env, task, Services({"policy": client}, tokens=True, boxes=boxes))
             await client.close()
             assert server.answered == len(trace.turns)
             return trace
@@ -103,8 +95,8 @@ async def repair(name: str, backend: str, *, turns: int = 20, tokens: bool = Tru
 
 @pytest.mark.parametrize("backend", ["slot", "docker"])
 @pytest.mark.parametrize("name", list(PROGRAMS))
-async def test_a_program_of_others_repairs_a_file_and_each_call_is_a_turn(name: str, backend: str) -> None:
-    trace = await repair(name, backend)
+async def test_a_program_of_others_solves_a_bugfix_task_and_each_call_is_a_turn(name: str, backend: str) -> None:
+    trace = await solve(name, backend)
     assert trace.error is None, trace.error
     assert (trace.outcome, trace.reward) == ("completed", 1.0), trace.info["ended"]
     assert trace.info["ended"][:2] == [0, "exit"], trace.info["ended"]
@@ -115,13 +107,13 @@ async def test_a_program_of_others_repairs_a_file_and_each_call_is_a_turn(name: 
     assert sum(sample.mask) == sum(len(turn.reply.text) for turn in trace.turns)
     text = "".join(map(chr, sample.ids))
     first, second = (turn.reply.text for turn in trace.turns)
-    assert "middle(1, 3, 2) is to be 2" in text[: text.index(first)]
+    assert "The build order is wrong, or never comes" in text[: text.index(first)]
     assert text.endswith(second)
 
 
 @pytest.mark.parametrize("name", list(PROGRAMS))
 async def test_a_limit_ends_a_program_and_what_it_did_is_scored(name: str) -> None:
-    trace = await repair(name, "slot", turns=1)
+    trace = await solve(name, "slot", turns=1)
     assert trace.error is None, trace.error
     assert (trace.outcome, trace.stop, trace.reward) == ("truncated", "max_turns", 1.0)
     assert len(trace.turns) == 1

@@ -87,13 +87,18 @@ def _pytest_here() -> bytes:
         for name in ("pytest", *map(_name, requires)):
             with suppress(PackageNotFoundError):  # what only other systems or older Pythons need
                 for file in distribution(name).files or ():
-                    if file.suffix in (".py", ".pyc") and ".." not in file.parts and not _UNUSED & set(file.parts[1:2]):
+                    if file.suffix in (".py", ".pyc") and ".." not in file.parts and _is_used(file.parts):
                         tar.add(str(file.locate()), str(file))
     return packed.getvalue()
 
 
-_UNUSED = frozenset({"formatters", "lexers", "styles"})
-"""Of pygments, which pytest imports and does not need here: a hundred times the size of pytest."""
+_LEXERS = frozenset({"__init__", "_mapping", "diff", "python"})
+"""Those of pygments that pytest imports; the others are twenty times the size of pytest."""
+
+
+def _is_used(parts: Sequence[str]) -> bool:
+    """Whether a file of these distributions is imported on the way to pytest."""
+    return parts[:2] != ("pygments", "lexers") or parts[-1].partition(".")[0] in _LEXERS
 
 
 def _name(requirement: str) -> str:
