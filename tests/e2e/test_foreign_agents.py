@@ -111,9 +111,8 @@ async def test_a_program_of_others_solves_a_bugfix_task_and_each_call_is_a_turn(
     assert text.endswith(second)
 
 
-@pytest.mark.parametrize("name", list(PROGRAMS))
-async def test_a_limit_ends_a_program_and_what_it_did_is_scored(name: str) -> None:
-    trace = await solve(name, "slot", turns=1)
+async def test_a_limit_ends_a_program_and_what_it_did_is_scored() -> None:
+    trace = await solve("codex", "slot", turns=1)
     assert trace.error is None, trace.error
     assert (trace.outcome, trace.stop, trace.reward) == ("truncated", "max_turns", 1.0)
     assert len(trace.turns) == 1

@@ -1,6 +1,5 @@
 """bugfix: solutions are paid and nothing else is, whatever an agent leaves in its box; histories are shortened."""
 
-import asyncio
 import json
 from dataclasses import replace
 from typing import Any
@@ -57,10 +56,8 @@ async def test_every_solution_is_paid_and_silence_is_not() -> None:
 
 
 async def test_a_repository_that_is_only_touched_is_as_wrong_as_it_was() -> None:
-    names = ["ledger-rounding", "framing", "safe-paths", "lru-order"]
-    packages = {"ledger-rounding": "ledger", "framing": "wire", "safe-paths": "site_files", "lru-order": "store"}
-    traces = await asyncio.gather(*(left(n, f"echo '# looked at' >> {packages[n]}/__init__.py") for n in names[:2]))
-    traces += await asyncio.gather(*(left(n, f"echo '# looked at' >> {packages[n]}/__init__.py") for n in names[2:]))
+    packages = {"ledger-rounding": "ledger", "lru-order": "store"}
+    traces = [await left(name, f"echo '# looked at' >> {package}/__init__.py") for name, package in packages.items()]
     for trace in traces:
         assert trace.reward == 0.0
         assert "failed" in trace.scores["repaired"].reason

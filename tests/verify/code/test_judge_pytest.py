@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
 from envkit.errors import InfraError, UsageError
-from envkit.verify.code import Fresh, judge_pytest
+from envkit.verify.code import Fresh, judge_pytest, repository
 
 TESTS = {"tests/test_m.py": b"from m import f\ndef test_a(): assert f(1) == 1\ndef test_b(): assert f(2) == 4\n"}
 IDS = ["tests/test_m.py::test_a", "tests/test_m.py::test_b"]
@@ -65,7 +66,9 @@ async def test_a_missing_test_fails(with_pytest: Fresh) -> None:
     assert verdict.reason == "tests/test_m.py::test_c: not run"
 
 
-async def test_without_pytest_there_is_no_verdict(fresh: Fresh) -> None:
+@pytest.fixture
+async def bare(fresh: Fresh) -> Any:
+    """Boxes whose Python has no packages."""
     async with fresh() as box:
         kind: Any = type(box)
 
@@ -73,14 +76,23 @@ async def test_without_pytest_there_is_no_verdict(fresh: Fresh) -> None:
         async def exec(self, argv: Any, **options: Any) -> Any:
             return await super().exec([*argv[:1], "-S", *argv[1:]], **options)
 
-    from contextlib import asynccontextmanager
-
     @asynccontextmanager
-    async def bare():
+    async def without_packages():
         async with fresh() as box:
             box.__class__ = Bare
             yield box
 
+    return without_packages
+
+
+async def test_a_box_without_pytest_is_given_this_machines(bare: Any) -> None:
+    verdict = await judge_pytest(bare, {"m.py": RIGHT}, TESTS, expected=IDS)
+    assert verdict, verdict.reason
+    assert not await judge_pytest(bare, {"m.py": b"def f(x): return x"}, TESTS, expected=IDS)
+
+
+async def test_without_pytest_there_is_no_verdict(bare: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repository, "_pytest_here", bytes)
     with pytest.raises(InfraError, match="Install pytest"):
         await judge_pytest(bare, {"m.py": RIGHT}, TESTS)
 

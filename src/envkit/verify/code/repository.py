@@ -43,6 +43,9 @@ CONFIGURES = frozenset(
 BESIDE = "/tmp/envkit-pytest"
 """Where this machine's pytest is put in a box whose Python has none."""
 
+INTERNAL_ERROR = 3
+"""pytest's exit code."""
+
 REPORTS = 100_000
 """Messages that are read of one run; each test makes three."""
 
@@ -67,10 +70,10 @@ async def judge_pytest(
         raise UsageError("There is nothing to judge: no file is named test_*.py or *_test.py, or no test is expected.")
     messages, result = await _run(fresh, files, tests, collected, limits)
     version = _version(messages)
-    if version is None:  # the box's fault, or did a program take back what was said before it?
+    if version is None or _broke(messages):  # the box's fault, or the candidate's?
         control, ended = await _run(fresh, {}, {"test_control.py": b"def test(): pass\n"}, ["test_control.py"], limits)
         version = _version(control)
-        if version is None:
+        if version is None or _broke(control):
             raise InfraError(f"pytest cannot be run in the box: Python {ending(ended)}. Install pytest in its image.")
     return _verdict(messages, result, version, expected)
 
@@ -87,7 +90,11 @@ def _pytest_here() -> bytes:
         for name in ("pytest", *map(_name, requires)):
             with suppress(PackageNotFoundError):  # what only other systems or older Pythons need
                 for file in distribution(name).files or ():
-                    if file.suffix in (".py", ".pyc") and ".." not in file.parts and _is_used(file.parts):
+                    if (
+                        (file.suffix in (".py", ".pyc") or file.name == "METADATA")
+                        and ".." not in file.parts
+                        and _is_used(file.parts)
+                    ):
                         tar.add(str(file.locate()), str(file))
     return packed.getvalue()
 
@@ -153,6 +160,11 @@ def _version(messages: Sequence[dict[str, Any]]) -> str | None:
             return printable(version, 80)
         case _:
             return None
+
+
+def _broke(messages: Sequence[dict[str, Any]]) -> bool:
+    """Whether pytest itself failed."""
+    return bool(messages) and messages[-1].get("end") == INTERNAL_ERROR
 
 
 def _verdict(
