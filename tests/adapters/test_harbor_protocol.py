@@ -143,7 +143,7 @@ async def test_the_reward_is_what_the_verifier_wrote(
         (": >/logs/verifier/reward.txt", "could not convert"),
         ("echo '{\"reward\": NaN}' >/logs/verifier/reward.json", "no finite number"),
         ('echo \'{"reward": "1"}\' >/logs/verifier/reward.json', "no finite number"),
-        ("echo '{\"\\\\ud800\": 1}' >/logs/verifier/reward.json", "cannot be read"),
+        ("echo '{\"\\\\ud800\": 1}' >/logs/verifier/reward.json", "surrogates not allowed"),
         ("echo '{}' >/logs/verifier/reward.json", "no object with numbers"),
         ("echo 1 >/logs/verifier/reward.txt; echo 1 >/logs/verifier/reward.json", "no object with numbers"),
         ("echo 1 >/logs/verifier/reward.txt; echo oops >/logs/verifier/reward.json", "cannot be read"),

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import orjson
 
 from envkit import Environment, Limits, Message, Rollout, Score, weighted
-from envkit.adapters.harbor import Build, HarborTask, Unsupported, harbor_tasks, install, verify
+from envkit.adapters.harbor import HarborTask, Unsupported, harbor_tasks, install, verify
 from envkit.adapters.harbor_protocol import solving
 from envkit.adapters.task_box import WORKDIR
 from envkit.adapters.task_images import TaskImages
@@ -36,7 +36,7 @@ SHOWN = 500
 def environment(
     path: str | None = None,
     network: Literal["task", "none", "loopback", "open"] = "task",
-    build: Build = "needed",
+    build: Literal["needed", "always"] = "needed",
     unsupported: Literal["refuse", "skip"] = "refuse",
     reward: str | None = None,
     metrics: str = "",
