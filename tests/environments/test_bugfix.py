@@ -1,19 +1,24 @@
 """bugfix: solutions are paid and nothing else is, whatever an agent leaves in its box; histories are shortened."""
 
 import json
+import sys
+from collections import OrderedDict
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from environments.cuts import cut_everywhere
 from environments.replays import rollouts
 
-from envkit import Limits, Message, Scripted, Services, run_rollout
+from envkit import Endpoint, Limits, Message, Scripted, Services, run_rollout
+from envkit.clients.http import HTTPClient
 from envkit.clients.scripted import Oracle, call
 from envkit.packages.check import check
 from envkit.packages.find import find
+from envkit.sandbox import ExecLimits
 from envkit.sandbox.pool import Boxes
 from envkit.types import Usage
+from server import Server
 
 pytestmark = pytest.mark.usefixtures("isolated")
 
@@ -80,6 +85,28 @@ ATTACKS = {
     "a flood": "head -c 2000000 /dev/zero | tr '\\0' '#' > ledger/flood.py",
     "no text": "printf '\\377\\376' > ledger/odd.py",
     "nothing left": "rm -rf -- * .[a-z]*",
+    "long as JSON": "head -c 390000 /dev/zero | tr '\\0' '\\1' > ledger/odd.py",
+    "a name that is no text": "echo > $'ledger/\\xff.py'",
+    "many files": "for i in {1..300}; do echo > ledger/a$i.py; done",
+    "equal to everything": """cat > ledger/money.py <<'END'
+class Any(int):
+    __eq__ = lambda self, other: True
+    __hash__ = int.__hash__
+    __add__ = __radd__ = __neg__ = lambda self, *other: self
+def cents(amount):
+    return Any(0)
+def shown(amount):
+    return str(int(amount))
+END
+sed -i 's/return cents(sum.*/return cents(0)/' ledger/invoice.py""",
+    "patched pytest": """cat >> ledger/__init__.py <<'END'
+from _pytest.reports import TestReport
+made = TestReport.from_item_and_call.__func__
+def passing(kind, item, call):
+    call.excinfo = None
+    return made(kind, item, call)
+TestReport.from_item_and_call = classmethod(passing)
+END""",
 }
 
 
@@ -88,11 +115,39 @@ async def test_what_an_agent_plants_is_not_paid(name: str) -> None:
     assert (await left("ledger-rounding", ATTACKS[name])).reward == 0.0
 
 
+async def test_a_repair_that_never_ends_is_wrong_long_before_the_scoring_fails(monkeypatch: Any) -> None:
+    package = sys.modules[type(load()).__module__]
+    assert 2 * package.TESTING.wall < load().limits.score  # once more for the control
+    monkeypatch.setattr(package, "TESTING", ExecLimits(wall=10.0, cpu=2.0))
+    trace = await left("ledger-rounding", "echo 'while True: pass' >> ledger/money.py")
+    assert trace.reward == 0.0
+    assert "pytest did not come to its end" in trace.scores["repaired"].reason
+
+
 async def test_a_repair_is_paid_with_all_that_beside_it() -> None:
     planted = [ATTACKS[name] for name in ("conftest", "sitecustomize", "edited tests", "early reward", "fake pytest")]
     trace = await left("ledger-rounding", *planted, solution("ledger-rounding"), "rm -f ledger/pytest.py")
     assert trace.reward == 1.0, trace.scores
     assert {path.split("/")[0] for path in trace.info["changed"]} == {"ledger"}
+
+
+def test_values_are_compared_by_what_they_are() -> None:
+    same = sys.modules[type(load()).__module__ + ".values"].same
+
+    class Liar(int):
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        __hash__ = int.__hash__
+
+    class Row(NamedTuple):
+        rank: int
+
+    assert same([Row(1), {"a": bytearray(b"x")}, Liar(2)], [(1,), OrderedDict(a=b"x"), 2.0])
+    assert not same([Liar(2)], [3])
+    assert not same({"a": (Row(1),)}, {"a": (Row(2),)})
+    with pytest.raises(TypeError, match="no plain value"):
+        same(object(), 1)
 
 
 async def test_it_may_be_cut_at_every_turn() -> None:
@@ -137,3 +192,49 @@ async def test_a_history_is_shortened_where_the_window_fills() -> None:
     assert all(text.startswith(f"begin {i}\n") for i, text in enumerate(shown))
     assert "characters were left out since" in shown[0]
     assert all(len(text) > 3000 for text in shown[-6:])
+
+
+async def test_results_that_flood_a_window_leave_it_room() -> None:
+    """Nine results of a megabyte in one reply, and one after that: no prompt is longer than the window."""
+    flood = call("shell", command="head -c 900000 /dev/zero | tr '\\0' x")
+    [one] = flood.tool_calls
+    many = Message.assistant(tool_calls=tuple(one.model_copy(update={"id": f"c{i}"}) for i in range(9)))
+    window = 16_000
+    env = load(window=window)
+    model = Counting([many, flood, call("submit")])
+    [trace] = (await rollouts(env, model, [task_of(env, "cache-key")])).values()
+    assert trace.error is None, trace.error
+    characters = [sum(len(m.text) for m in trace.prompt(i)) for i in range(len(trace.turns))]
+    assert len(characters) == 3
+    assert max(characters) / 3 < window
+
+
+async def test_what_was_shortened_trains_under_what_the_model_saw() -> None:
+    """With token ids of a server: before and after a compaction, each reply below its own prompt and no other."""
+    said = [call("shell", command=f"echo {i}; head -c 900 /dev/zero | tr '\\0' x") for i in range(10)]
+    replies = iter([*said, call("submit")])
+
+    def reply(messages: list[dict[str, Any]]) -> dict[str, Any]:
+        message = next(replies)
+        return {"content": f"step {len(messages)}.", "tool_calls": [c.to_wire() for c in message.tool_calls]}
+
+    with Server(reply=reply) as server:
+        client = HTTPClient(Endpoint(url=server.url, model="model"))
+        env, boxes = load(window=8000), Boxes("slot")
+        try:
+            services = Services({"policy": client}, tokens=True, boxes=boxes)
+            trace = await run_rollout(env, task_of(env, "cache-key"), services)
+        finally:
+            await client.close()
+            await env.end()
+            await boxes.close()
+    assert trace.error is None, trace.error
+    sent = ["".join(str(m.get("content") or "") for m in body["messages"]) for body in server.bodies]
+    samples = trace.samples()
+    seen = sorted(
+        (turn, "".join(map(chr, s.ids[:begin])), "".join(map(chr, s.ids[begin:end])))
+        for s in samples
+        for begin, end, turn in s.spans
+    )
+    assert seen == [(i, sent[i], turn.reply.text) for i, turn in enumerate(trace.turns)]
+    assert 1 < len(samples) < len(sent) == 11

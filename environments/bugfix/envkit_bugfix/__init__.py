@@ -11,14 +11,18 @@ from envkit import Done, Environment, Limits, Message, Rollout, Score
 from envkit.adapters.harbor import HarborTask, harbor_tasks, install
 from envkit.clients.scripted import call
 from envkit.dataset import Dataset
+from envkit.sandbox import ExecLimits
 from envkit.sandbox.tools import edit, shell
 from envkit.verify.code import judge_pytest
 
-from .changes import changed, patched, read_tree
-from .compact import compact
+from .changes import changed, patched, trees
+from .compact import compact, longest
+from .hidden import hidden, score
 
 TASKS = Path(__file__).with_name("tasks")
 MAX_TURNS = 40
+TESTING = ExecLimits(wall=60.0, cpu=20.0)
+"""Of all hidden tests of a task, which take a second or two: a repair that never ends is a wrong one."""
 SYSTEM = """\
 You repair software. The repository is in the current folder of a Linux box; the tools run commands there and edit its \
 files. Find the cause of what the user reports and repair it in the package; its tests are yours to read and run, and \
@@ -32,7 +36,7 @@ def environment(window: int = 32_768, network: Literal["none", "loopback"] = "no
         Dataset(tasks),
         rewards=[repaired],
         system_prompt=SYSTEM,
-        limits=Limits(max_turns=MAX_TURNS),
+        limits=Limits(max_turns=MAX_TURNS, tool_output=longest(window)),
         sandbox=tasks[0].sandbox,
     )
     env.window = window
@@ -76,8 +80,8 @@ async def keep(rollout: Rollout[Any]) -> None:
     """Have what the agent changed, and may change, in `info`: all that the tests will see of its box."""
     original = repository(rollout.task.id)
     try:
-        tree = read_tree(await rollout.sandbox.download("."))
-        rollout.info["changed"] = changed(original, tree, rollout.task.metadata["allowed"])
+        allowed = rollout.task.metadata["allowed"]
+        rollout.info["changed"] = changed(original, await trees(rollout.sandbox, allowed), allowed)
     except ValueError as problem:
         rollout.info["refused"] = str(problem)[:500]
 
@@ -89,13 +93,9 @@ async def repaired(rollout: Rollout[Any]) -> Score:
     if not rollout.info["changed"]:
         return Score(value=0.0, reason="nothing was changed")
     files = patched(repository(rollout.task.id), rollout.info["changed"])
-    tests = {"hidden/test_hidden.py": (folder(rollout.task) / "tests/test_hidden.py").read_bytes()}
-    expected = [
-        f"hidden/test_hidden.py::{line[4:].partition(b'(')[0].decode()}"
-        for line in tests["hidden/test_hidden.py"].splitlines()
-        if line.startswith(b"def test_")
-    ]
-    return Score.of(await judge_pytest(rollout.fresh_sandbox, files, tests, expected=expected))
+    tests, expected = hidden((folder(rollout.task) / "tests/test_hidden.py").read_bytes())
+    verdict = await judge_pytest(rollout.fresh_sandbox, files, tests, expected=expected, limits=TESTING)
+    return score(verdict)
 
 
 def folder(task: HarborTask) -> Path:

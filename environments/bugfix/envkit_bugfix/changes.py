@@ -5,10 +5,31 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import PurePosixPath
 
+import orjson
+
+from envkit.sandbox.base import MiB, Sandbox
+
 MOST = 400_000
-"""Characters of all changed files together: a hundred times what any repair here takes."""
+"""Bytes of all changed files together, as the record keeps them: a hundred times what any repair here takes."""
+MOST_FILES = 200
+"""Changed files: each is put into the box of the tests by itself."""
+MOST_PACKED = 4 * MiB
+"""Of an allowed folder with all that lies in it; a repository here has some kilobytes."""
+
+
+async def trees(box: Sandbox, folders: Sequence[str]) -> dict[str, bytes]:
+    """The files of these folders of a box. ValueError where they cannot be read, or are far too much."""
+    files: dict[str, bytes] = {}
+    for folder in folders:
+        try:
+            archive = await box.download(folder, MOST_PACKED)
+        except FileNotFoundError:
+            continue
+        files |= {f"{folder}/{path}": content for path, content in read_tree(archive).items()}
+    return files
 
 
 def read_tree(archive: bytes) -> dict[str, bytes]:
@@ -28,14 +49,21 @@ def read_tree(archive: bytes) -> dict[str, bytes]:
 def changed(original: Mapping[str, bytes], tree: Mapping[str, bytes], allowed: Sequence[str]) -> dict[str, str | None]:
     """The Python files of the allowed folders that are new or other than they were; None for one that is gone.
 
-    ValueError where they are too long, or no text.
+    ValueError where they are too many or too long, or where a content or a name is no text.
     """
+    theirs = (
+        path
+        for path in sorted({*original, *tree})
+        if path.endswith(".py") and path.split("/")[0] in allowed and original.get(path) != tree.get(path)
+    )
     found: dict[str, str | None] = {}
-    for path in sorted({*original, *tree}):
-        if path.endswith(".py") and path.split("/")[0] in allowed and original.get(path) != tree.get(path):
-            found[path] = tree[path].decode() if path in tree else None  # UnicodeDecodeError is a ValueError
-    if sum(len(text or "") + len(path) for path, text in found.items()) > MOST:
-        raise ValueError(f"they have more than {MOST:,} characters")
+    for path in islice(theirs, MOST_FILES + 1):
+        path.encode()  # a UnicodeError is a ValueError
+        found[path] = tree[path].decode() if path in tree else None
+    if len(found) > MOST_FILES:
+        raise ValueError(f"they are more than {MOST_FILES} files")
+    if len(orjson.dumps(found)) > MOST:
+        raise ValueError(f"they have more than {MOST:,} bytes")
     return found
 
 
