@@ -17,7 +17,7 @@ from envkit.verify.code import judge_pytest
 
 from .changes import changed, patched, trees
 from .compact import compact, longest
-from .hidden import hidden, score
+from .hidden import hidden
 
 TASKS = Path(__file__).with_name("tasks")
 MAX_TURNS = 40
@@ -94,8 +94,7 @@ async def repaired(rollout: Rollout[Any]) -> Score:
         return Score(value=0.0, reason="nothing was changed")
     files = patched(repository(rollout.task.id), rollout.info["changed"])
     tests, expected = hidden((folder(rollout.task) / "tests/test_hidden.py").read_bytes())
-    verdict = await judge_pytest(rollout.fresh_sandbox, files, tests, expected=expected, limits=TESTING)
-    return score(verdict)
+    return Score.of(await judge_pytest(rollout.fresh_sandbox, files, tests, expected=expected, limits=TESTING))
 
 
 def folder(task: HarborTask) -> Path:

@@ -48,6 +48,23 @@ async def test_tests_that_do_not_pass(with_pytest: Fresh, source: bytes) -> None
     assert not await judge_pytest(with_pytest, {"m.py": source}, TESTS, expected=IDS)
 
 
+PATCHED = b"""
+from _pytest.reports import TestReport
+made = TestReport.from_item_and_call.__func__
+def passing(kind, item, call):
+    call.excinfo = None
+    return made(kind, item, call)
+TestReport.from_item_and_call = classmethod(passing)
+"""
+
+
+async def test_a_pytest_that_was_told_to_pass_everything_is_found_out(with_pytest: Fresh) -> None:
+    for source in (b"def f(x): return x", RIGHT):
+        verdict = await judge_pytest(with_pytest, {"m.py": source + PATCHED}, TESTS, expected=IDS)
+        assert not verdict
+        assert verdict.reason == "a test that must fail was not reported so: how tests are run was changed"
+
+
 async def test_the_candidate_configures_nothing_and_replaces_no_test(with_pytest: Fresh) -> None:
     files = {
         "m.py": b"def f(x): return 0",

@@ -1,14 +1,16 @@
 """Tests that pytest runs over a candidate's files, in a fresh box that has nothing else of the candidate's.
 
 The tests import the candidate's code into their own process, so this judge is as good as pytest's own word: what ends
-early, leaves tests out, skips them or brings configuration fails, but a program written to patch pytest itself may
-forge a report. Where a task can be judged by `judge_calls` or `judge_asserts`, those cannot be fooled.
+early, leaves tests out, skips them, brings configuration or has pytest pass everything fails, but a program written to
+look for the tests in its process may forge a report. Where a task can be judged by `judge_calls` or `judge_asserts`,
+those cannot be fooled.
 """
 
 from __future__ import annotations
 
 import io
 import re
+import secrets
 import tarfile
 from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
@@ -68,14 +70,16 @@ async def judge_pytest(
     collected = sorted(path for path in tests if _is_test(PurePosixPath(path).name))
     if not collected or (expected is not None and not expected):
         raise UsageError("There is nothing to judge: no file is named test_*.py or *_test.py, or no test is expected.")
-    messages, result = await _run(fresh, files, tests, collected, limits)
+    control = f"test_{secrets.token_hex(6)}"
+    watched = {**tests, f"{control}.py": f"def {control}():\n    raise AssertionError\n".encode()}
+    messages, result = await _run(fresh, files, watched, [*collected, f"{control}.py"], limits)
     version = _version(messages)
     if version is None or _broke(messages):  # the box's fault, or the candidate's?
-        control, ended = await _run(fresh, {}, {"test_control.py": b"def test(): pass\n"}, ["test_control.py"], limits)
-        version = _version(control)
-        if version is None or _broke(control):
+        alone, ended = await _run(fresh, {}, {"test_alone.py": b"def test(): pass\n"}, ["test_alone.py"], limits)
+        version = _version(alone)
+        if version is None or _broke(alone):
             raise InfraError(f"pytest cannot be run in the box: Python {ending(ended)}. Install pytest in its image.")
-    return _verdict(messages, result, version, expected)
+    return _verdict(messages, result, version, expected, f"{control}.py::{control}")
 
 
 @cache
@@ -168,9 +172,10 @@ def _broke(messages: Sequence[dict[str, Any]]) -> bool:
 
 
 def _verdict(
-    messages: Sequence[dict[str, Any]], result: ExecResult, version: str, expected: Sequence[str] | None
+    messages: Sequence[dict[str, Any]], result: ExecResult, version: str, expected: Sequence[str] | None, control: str
 ) -> Verdict:
-    """Each test by all that was reported of it: it passed where every phase did, the call among them."""
+    """Each test by all that was reported of it: it passed where every phase did, the call among them. Nothing did
+    where the control, which fails, is not reported so."""
     failed: dict[str, str] = {}
     called: set[str] = set()
     for message in messages:
@@ -185,12 +190,15 @@ def _verdict(
                 failed.setdefault(test, f"not collected: {_last(why)}")
             case _:
                 pass
-    wanted = list(expected) if expected is not None else sorted({*called, *failed})
+    unmoved = failed.pop(control, "").startswith("failed") and control not in called
+    wanted = list(expected) if expected is not None else sorted({*called, *failed} - {control})
     ended = bool(messages) and "end" in messages[-1]
     cases = [_case(test, called, failed, result) for test in wanted]
     reason = next((case.reason for case in cases if not case.passed), None if cases else "pytest found no test")
     if not ended:
         reason = f"pytest did not come to its end: it {ending(result)}"
+    elif reason is None and not unmoved:
+        reason = "a test that must fail was not reported so: how tests are run was changed"
     return Verdict(reason is None, tuple(cases), reason, None, interpreter=version)
 
 
