@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from sandbox.conftest import usable
+from backends import usable
 
 from envkit.errors import InfraError
 from envkit.sandbox import Sandbox, SandboxSpec

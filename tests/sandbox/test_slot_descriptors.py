@@ -5,7 +5,7 @@ import resource
 from collections.abc import Iterator
 
 import pytest
-from sandbox.conftest import usable
+from backends import usable
 
 from envkit.sandbox import SandboxSpec
 
