@@ -13,6 +13,7 @@ from envkit import Dataset, Message, ModelError, Rollout, Scripted, SingleTurnEn
 from envkit.clients.base import Client, Completion, Request
 from envkit.errors import EnvError, UsageError
 from envkit.evaluate import Resume
+from envkit.events import Event, RolloutEnded
 from envkit.progress import SAME_FAILURES, Budget, Progress
 from envkit.runs import RunDirectory
 from envkit.types import Usage
@@ -217,6 +218,17 @@ async def test_a_dataset_whose_own_code_raises_is_named_and_what_was_finished_is
     with pytest.raises(EnvError, match="the dataset raised KeyError: 'row'"):
         await evaluate(SingleTurnEnv(Dataset(breaks), rewards=[correct]), Adder(latency=0.01), out=tmp_path / "run")
     assert len(RunDirectory(tmp_path / "run").rows()) == 5
+
+
+async def test_where_one_worker_breaks_the_others_are_gone_before_the_run_is_closed(tmp_path: Path) -> None:
+    def breaks(event: Event) -> None:
+        if isinstance(event, RolloutEnded) and event.trace.task_id == "t0":
+            raise OSError("the listener's pipe is gone")
+
+    before = asyncio.all_tasks()
+    with pytest.raises(OSError, match="pipe is gone"):
+        await evaluate(env(20), Adder(latency=0.01), concurrency=5, out=tmp_path / "run", listener=breaks)
+    assert asyncio.all_tasks() == before
 
 
 async def test_an_environment_that_fails_to_close_loses_nothing(tmp_path: Path) -> None:

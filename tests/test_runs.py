@@ -186,6 +186,15 @@ def test_a_disk_that_takes_no_more_leaves_whole_lines(tmp_path: Path, monkeypatc
     assert [t.task_id for t in directory.traces(directory.rows())][:saved] == [f"t{n}" for n in range(saved)]
 
 
+def test_a_closed_run_writes_nothing_into_the_files_of_others(tmp_path: Path) -> None:
+    run = RunWriter.create(tmp_path / "run", Manifest.begin("e", "m"))
+    run.close()
+    with (tmp_path / "other").open("wb") as first, (tmp_path / "more").open("wb") as second:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            run.append(made(1))
+        assert (os.fstat(first.fileno()).st_size, os.fstat(second.fileno()).st_size) == (0, 0)
+
+
 def test_rows_of_a_trace_add_up_its_calls() -> None:
     from envkit.types import Usage
 

@@ -188,18 +188,19 @@ async def _all_groups(
             if samples or progress.lacks_group_rewards(task, selection.k):
                 await _group(services, task, samples, selection.k, progress)
 
-    workers = asyncio.gather(*(worker() for _ in range(concurrency)))
+    workers = [asyncio.ensure_future(worker()) for _ in range(concurrency)]
+    working = asyncio.gather(*workers)
     closed = asyncio.ensure_future(progress.slots.closed.wait())
     try:
-        await asyncio.wait({workers, closed}, return_when=asyncio.FIRST_COMPLETED)
-        if not workers.done():
-            await asyncio.wait({workers}, timeout=GRACE if progress.stopped == "interrupted" else None)
-        if workers.done():
-            workers.result()
+        await asyncio.wait({working, closed}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            await asyncio.wait({working}, timeout=GRACE if progress.stopped == "interrupted" else None)
+        if working.done():
+            working.result()
     finally:
-        closed.cancel()
-        workers.cancel()
-        await asyncio.gather(workers, return_exceptions=True)
+        for task in (closed, *workers):  # each: a gathering that failed does not wait for the others
+            task.cancel()
+        await asyncio.gather(working, *workers, return_exceptions=True)
     return progress.stopped is None
 
 

@@ -260,7 +260,9 @@ class _Appender:
         return offset, len(line)
 
     def close(self) -> None:
+        """Nothing is written after this: the number of a closed file may by then be another file's."""
         os.close(self._file)
+        self._file = -1
 
 
 def _manifest(path: Path) -> Manifest:
