@@ -12,10 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from envkit import Image, Message, Task, Trace
+from envkit import Environment, Image, Message, Rollout, Scripted, Task, Trace, run_rollout
+from envkit.clients.scripted import Replay, call
 from envkit.errors import UsageError
 from envkit.report import RolloutRow
 from envkit.runs import Manifest, RunDirectory, RunWriter
+from envkit.task import RecordedTask
 from envkit.trace import ErrorRecord, Score, Turn
 
 
@@ -53,6 +55,45 @@ def test_a_task_with_integers_beyond_64_bits_is_kept_as_it_is(tmp_path: Path) ->
     (trace,) = run.traces(run.rows())
     assert trace.task.answer == task.answer
     assert trace.task.hash == task.hash
+
+
+async def test_half_of_a_surrogate_pair_is_kept_wherever_it_comes_from(tmp_path: Path) -> None:
+    half = "\ud83d"
+    task = Task(id="t", prompt=f"row {half}", answer={"gold": half})
+
+    def echo(text: str) -> str:
+        return text + half
+
+    class Echo(Environment[Task]):
+        async def run(self, rollout: Rollout[Task]) -> None:
+            await rollout.chat.run_tools([echo])
+
+    def fails(_: Rollout[Task]) -> float:
+        raise ValueError(half)
+
+    def says(_: Rollout[Task]) -> Score:
+        return Score(value=1.0, answer=half, reason=half)
+
+    path = tmp_path / "run"
+    with RunWriter.create(path, Manifest.begin("e", "m")) as run:
+        for sample, reward in enumerate((says, fails)):
+            env = Echo([task], rewards=[reward])
+            trace = await run_rollout(env, task, Scripted([call("echo", text="x"), "done"]), sample=sample)
+            assert Trace.from_json(trace.to_json()) == trace
+            run.append(trace)
+            run.layer("again", [trace])
+    directory = RunDirectory(path)
+    rows = directory.rows("again")
+    assert [(row.answer, row.reason, row.error) for row in rows] == [
+        (half, half, None),
+        (None, None, f"ValueError: {half}"),
+    ]
+    traces = list(directory.traces(rows))
+    assert [half in trace.turns[1].prompt[0].text for trace in traces] == [True, True]
+    assert (traces[0].task, traces[0].task_hash) == (RecordedTask.model_validate(task.model_dump()), task.hash)
+    (path / "index.jsonl").unlink()
+    assert [row.answer for row in RunDirectory(path).rows()] == [half, None]
+    Replay(path)
 
 
 def test_a_row_is_under_a_kilobyte_also_where_the_model_is_hostile(tmp_path: Path) -> None:

@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import orjson
 from pydantic import BaseModel, ConfigDict
 
-from envkit import stats
+from envkit import exact, stats
 from envkit.terminal import one_line
 from envkit.trace import Outcome, Trace
 
@@ -428,7 +427,7 @@ def _parts(counts: Mapping[str, int]) -> str:
 
 def _short(text: str | None, size: int) -> str | None:
     """The text, or where its JSON is longer than `size` bytes, its beginning and a digest: still one for each text."""
-    if text is None or len(orjson.dumps(text)) <= size:
+    if text is None or len(exact.dumps(text)) <= size:
         return text
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return text[: size // 8] + f"…{digest}"

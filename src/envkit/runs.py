@@ -19,7 +19,7 @@ import secrets
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Self, TextIO
 
@@ -188,7 +188,7 @@ class RunWriter(RunDirectory):
         for trace in traces:
             who = {"task_hash": trace.task_hash, "sample": trace.sample, "attempt": trace.attempt}
             said = trace.model_dump(mode="json", include=set(SCORING_FIELDS))
-            self._layers[name].append(orjson.dumps(who | said) + b"\n")
+            self._layers[name].append(_encoded(who | said))
 
     def save(self, **changes: Any) -> None:
         """Write `run.json` anew with these fields changed."""
@@ -301,10 +301,10 @@ def _rows(path: Path) -> Iterator[RolloutRow]:
 
 def _trace(line: bytes, where: str) -> Trace:
     try:
-        raw = orjson.loads(line)
+        raw = exact.loads(line)
         _refuse_other_schema(raw, where)
         return Trace.model_validate(raw)
-    except (orjson.JSONDecodeError, ValidationError) as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{where} is damaged: {error}") from error
 
 
@@ -351,8 +351,11 @@ def _laid_over(row: RolloutRow, said: dict[str, Any] | None) -> RolloutRow:
     return replace(row, **{name: getattr(new, name) for name in _SCORED_ROW_FIELDS})
 
 
-def _encoded(row: RolloutRow) -> bytes:
-    return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+def _encoded(line: RolloutRow | dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # half of a surrogate pair
+        return exact.dumps(line if isinstance(line, dict) else asdict(line)) + b"\n"
 
 
 def _pretty(manifest: Manifest) -> bytes:
