@@ -75,6 +75,60 @@ async def test_whose_fault_it_was(error: Exception, kind: str, name: str) -> Non
     assert trace.info == {"ended": True}
 
 
+STRAY = [asyncio.CancelledError(), SystemExit(2)]
+
+
+@pytest.mark.parametrize("stray", STRAY, ids=["cancelled", "exit"])
+async def test_a_stray_cancellation_or_exit_of_the_environment_is_its_own_error(stray: BaseException) -> None:
+    async def fine(rollout: Rollout[Task]) -> None:
+        await rollout.chat.generate()
+
+    async def strays(rollout: Rollout[Task]) -> None:
+        raise stray
+
+    async def at_end(rollout: Rollout[Task]) -> None:
+        rollout.at_end(lambda: strays(rollout))
+
+    def of_group(_: Sequence[Trace]) -> list[float]:
+        raise stray
+
+    for phase, env in (
+        ("run", Run(strays, rewards=[correct])),
+        ("finish", Run(at_end, rewards=[correct])),
+        ("score: strays", Run(fine, rewards=[strays, correct])),
+        ("score: of_group", Run(fine, rewards=[correct], group_rewards=[of_group])),
+    ):
+        for trace in await run_group(env, TASK, Scripted(["5", "5"]), 2):
+            assert trace.error is not None
+            assert (trace.outcome, trace.error.kind, trace.error.phase) == ("failed", "env", phase)
+            assert trace.error.type == type(stray).__name__
+            assert trace.rewards == ({"correct": 1.0} if phase.startswith("score") else {})
+
+
+async def test_a_startup_that_was_cancelled_from_within_is_the_environments_error() -> None:
+    class Starts(SingleTurnEnv[Task]):
+        async def startup(self) -> None:
+            waiting = asyncio.ensure_future(asyncio.sleep(60))
+            waiting.cancel()
+            await waiting
+
+    trace = await run_rollout(Starts([TASK]), TASK, Scripted([]))
+    assert trace.error is not None
+    assert (trace.error.type, trace.error.phase) == ("CancelledError", "setup")
+
+
+async def test_every_at_end_runs_and_the_first_error_is_kept() -> None:
+    async def episode(rollout: Rollout[Task]) -> None:
+        rollout.at_end(lambda: rollout.info["missing"])
+        rollout.at_end(lambda: rollout.info.update(seen=(1, 2)))
+        rollout.at_end(lambda: 1 / 0)
+
+    trace = await run_rollout(Run(episode), TASK, Scripted([]))
+    assert trace.error is not None
+    assert (trace.error.type, trace.error.phase, trace.stop) == ("KeyError", "finish", "error")
+    assert trace.info == {"seen": [1, 2]}
+
+
 async def test_only_our_deadline_is_a_truncation() -> None:
     async def hangs(rollout: Rollout[Task]) -> None:
         await asyncio.sleep(60)
@@ -215,6 +269,7 @@ async def test_info_is_json_of_at_most_a_megabyte(info: dict[str, Any], said: st
     await score(SingleTurnEnv([TASK], rewards=[correct]), trace, Services({}))
     assert (trace.outcome, trace.reward) == ("failed", None)
     assert said in trace.error.message
+    assert Trace.from_json(trace.to_json()).info == {}, "and the record can be written"
 
 
 async def test_a_sync_reward_that_holds_the_loop_is_named() -> None:

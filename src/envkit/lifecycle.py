@@ -149,9 +149,10 @@ async def score_group(env: Environment[Any], traces: Sequence[Trace]) -> None:
                 raise EnvError(f"it returned {len(values)} values for {len(members)} traces")
             for trace, value in zip(members, values, strict=True):
                 trace.rewards[reward.name] = read_value(reward.name, value)[0]
-        except Exception as error:  # noqa: BLE001 - the environment's own code
+        except BaseException as error:
+            failure = _of_environment(error, f"score: {reward.name}")
             for trace in members:
-                _fail(trace, _as_envkit_error(error, f"score: {reward.name}"))
+                _fail(trace, failure)
             return
     for trace in members:
         _total(env, trace)
@@ -181,7 +182,7 @@ class phase:  # noqa: N801 - read as a verb: `async with phase(...)`
             await self._scope.__aexit__(kind, error, where)
         except TimeoutError as expired:
             error = expired
-        if error is None or isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit | GeneratorExit):
+        if error is None or _is_from_outside(error):
             return
         failure = self._sorted(error)
         raise failure from failure.__cause__
@@ -213,15 +214,30 @@ async def _episode(env: Environment[TaskT], rollout: Rollout[TaskT]) -> None:
         trace.stop = "error"
     if not (rollout.endings or trace.info):
         return
+    failures = await _finish(rollout)
+    if failures and trace.error is None:
+        _fail(trace, failures[0])
+        trace.stop = "error"
+
+
+async def _finish(rollout: Rollout[Any]) -> list[EnvkitError]:
+    """Call every `at_end` callable and make `info` what its record will be; what went wrong, in this order."""
+    failures: list[EnvkitError] = []
     try:
-        async with phase(rollout, "finish", limits.finish):
+        async with phase(rollout, "finish", rollout.limits.finish):
             for function in rollout.endings:
-                await outcome_of(function)
-            trace.info = _json_info(trace.info)
+                try:
+                    await outcome_of(function)
+                except BaseException as error:
+                    failures.append(_of_environment(error, "finish"))
     except EnvkitError as error:
-        if trace.error is None:
-            _fail(trace, error)
-            trace.stop = "error"
+        failures.append(error)
+    try:
+        rollout.trace.info = _json_info(rollout.trace.info)
+    except EnvError as error:
+        rollout.trace.info = {}
+        failures.append(_as_envkit_error(error, "finish"))
+    return failures
 
 
 async def _apply(
@@ -232,8 +248,8 @@ async def _apply(
     try:
         raw, held = await outcome_of(reward.function, rollout)
         value, said, agents = read_value(reward.name, raw)
-    except Exception as error:  # noqa: BLE001 - sorted by whose fault it is
-        failures.append(_as_envkit_error(error, f"score: {reward.name}"))
+    except BaseException as error:
+        failures.append(_of_environment(error, f"score: {reward.name}"))
         return
     if held > HELD_TOO_LONG:
         rollout.emit(LoopHeld(trace, reward.name, held))
@@ -292,6 +308,24 @@ def _json_info(info: dict[str, Any]) -> dict[str, Any]:
     if len(encoded) > MAX_INFO_BYTES:
         raise EnvError(f"rollout.info is {len(encoded):,} bytes; at most {MAX_INFO_BYTES:,} are kept")
     return orjson.loads(encoded)
+
+
+def _is_from_outside(error: BaseException) -> bool:
+    """Whether it ends more than this rollout: Ctrl-C, or a cancellation that somebody asked this task for.
+
+    A CancelledError that nobody asked for comes from the environment's own code, as when it awaits what it cancelled.
+    """
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is None or task.cancelling() > 0
+    return isinstance(error, KeyboardInterrupt | GeneratorExit)
+
+
+def _of_environment(error: BaseException, where: str) -> EnvkitError:
+    """What a function of the environment raised, as ours; what came from outside goes on."""
+    if _is_from_outside(error):
+        raise error
+    return _as_envkit_error(_culprit(error), where)
 
 
 def _culprit(error: BaseException) -> BaseException:
