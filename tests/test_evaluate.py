@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from envkit import Dataset, Message, ModelError, Rollout, Scripted, SingleTurnEnv, Task, Trace, evaluate, weighted
+from envkit.cli.running import report_of
 from envkit.clients.base import Client, Completion, Request
 from envkit.errors import EnvError, UsageError
 from envkit.evaluate import Resume
 from envkit.events import Event, RolloutEnded
 from envkit.progress import SAME_FAILURES, Budget, Progress
-from envkit.runs import RunDirectory
+from envkit.runs import RunDirectory, RunWriter
 from envkit.types import Usage
 
 
@@ -161,6 +162,50 @@ async def test_group_rewards_are_the_same_after_a_kill_between_members(tmp_path:
     report = await evaluate(made(), again, k=4, out=tmp_path / "torn", resume=Resume())
     assert len(again.calls) == 2
     assert report.mean == whole.mean == 1.0 + (0 + 1 + 2 + 3) / 4
+
+
+def ranked(**more: Any) -> SingleTurnEnv[Task]:
+    """An environment whose only reward compares the attempts."""
+
+    def rank(traces: Sequence[Trace]) -> list[float]:
+        if more:
+            raise KeyError("rank")
+        return [float(trace.sample) for trace in traces]
+
+    return SingleTurnEnv(tasks(3), group_rewards=[rank])
+
+
+async def test_groups_that_are_not_compared_are_unscored_and_counted(tmp_path: Path) -> None:
+    for k, fails, mean, skipped in ((2, ["t1"], 0.5, 1), (2, ["t0", "t1", "t2"], None, 3), (1, [], None, 3)):
+        path = tmp_path / f"{k}-{len(fails)}"
+        report = await evaluate(ranked(), Adder(fails=fails), k=k, out=path)
+        assert (report.mean, report.skipped_groups) == (mean, skipped)
+        assert report.scored + report.unscored + report.failed == 3 * k
+        assert report_of(RunDirectory(path)) == report
+    again = Adder()
+    await evaluate(ranked(), again, k=1, out=tmp_path / "1-0", resume=Resume())
+    assert again.calls == []
+
+
+async def test_a_group_reward_that_raises_fails_its_members_now_and_later(tmp_path: Path) -> None:
+    report = await evaluate(ranked(raises=True), Adder(), k=2, out=tmp_path / "run")
+    assert (report.failed, report.unscored, report.failed_by_kind) == (6, 0, {"env": 6})
+    assert report_of(RunDirectory(tmp_path / "run")) == report
+
+
+async def test_a_disk_that_takes_no_group_rewards_stops_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(RunWriter, "layer", full)
+    report = await evaluate(ranked(), Adder(), k=2, out=tmp_path / "run", concurrency=1)
+    assert report.stopped == "the run directory takes no more: No space left on device. Free space, then resume."
+    monkeypatch.undo()
+    again = Adder()
+    report = await evaluate(ranked(), again, k=2, out=tmp_path / "run", resume=Resume())
+    assert (report.mean, report.scored, ("t0", 0) in again.calls) == (0.5, 6, False)
 
 
 async def test_an_interrupt_launches_nothing_more_and_lets_the_live_ones_end() -> None:

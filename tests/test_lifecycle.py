@@ -173,6 +173,22 @@ async def test_every_reward_runs_and_partial_values_are_kept() -> None:
     assert "KeyError: 'gold'" in str(trace.error.traceback)
 
 
+async def test_a_metric_that_raises_or_hangs_fails_nothing() -> None:
+    def broken(_: Rollout[Task]) -> float:
+        raise KeyError("column")
+
+    async def hangs(_: Rollout[Task]) -> float:
+        await asyncio.sleep(60)
+        return 1.0
+
+    env = SingleTurnEnv([TASK], rewards=[correct], metrics=[broken, hangs], limits=Limits(score=0.05))
+    trace = await run_rollout(env, TASK, Scripted(["5"]))
+    assert (trace.outcome, trace.reward, trace.error) == ("completed", 1.0, None)
+    assert trace.metrics == {"broken": None, "hangs": None}
+    assert str(trace.scores["broken"].reason).startswith("KeyError: 'column' (test_lifecycle.py:")
+    assert trace.scores["hangs"].reason == "score did not finish in 0.05 s"
+
+
 async def test_an_undecided_reward_leaves_the_rollout_unscored() -> None:
     def undecided(_: Rollout[Task]) -> Score:
         return Score(value=None, reason="parse")
@@ -365,6 +381,35 @@ async def test_group_rewards_see_the_members_that_have_a_reward() -> None:
     assert [t.reward for t in traces] == [2.0, -1.0, None]
     alone = await run_group(env, TASK, Scripted(["5"]), 1)
     assert alone[0].rewards == {"correct": 1.0}
+
+
+async def test_group_rewards_alone_leave_nothing_that_is_not_compared() -> None:
+    seen: list[float | None] = []
+
+    def rank(traces: Sequence[Trace]) -> list[float]:
+        seen.extend(trace.reward for trace in traces)
+        return [float(trace.sample) for trace in traces]
+
+    env = SingleTurnEnv([TASK], metrics=[correct], group_rewards=[rank])
+    traces = await run_group(env, TASK, Scripted(["5"] * 3), 3)
+    assert (seen, [t.reward for t in traces]) == ([None] * 3, [0.0, 1.0, 2.0])
+    alone = await run_group(env, TASK, Scripted(["5"]), 1)
+    assert (alone[0].outcome, alone[0].reward, alone[0].agent_rewards) == ("completed", None, {})
+    env = SingleTurnEnv([TASK], rewards=[weighted(correct, 0.0)], group_rewards=[rank])
+    assert [t.reward for t in await run_group(env, TASK, Scripted(["5"]), 1)] == [None]
+
+
+async def test_a_group_reward_has_a_deadline() -> None:
+    async def hangs(_: Sequence[Trace]) -> list[float]:
+        await asyncio.sleep(60)
+        return []
+
+    env = SingleTurnEnv([TASK], rewards=[correct], group_rewards=[hangs])
+    services = Services({"policy": Scripted(["5"] * 2)}, limits=Limits(score=0.05))
+    for trace in await run_group(env, TASK, services, 2):
+        assert trace.error is not None
+        assert (trace.outcome, trace.error.message) == ("failed", "score did not finish in 0.05 s")
+        assert trace.rewards == {"correct": 1.0}
 
 
 async def test_each_sample_has_its_own_seed_and_the_same_one_every_time() -> None:

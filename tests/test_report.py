@@ -30,8 +30,8 @@ def failed(task: str, sample: int = 0, kind: str = "infra", **more: Any) -> Roll
     return row(task, sample, None, outcome="failed", stop="error", error_kind=kind, **more)
 
 
-def report(*rows: RolloutRow, k: int = 1) -> Report:
-    return Report.of(rows, env="e", model="m", k=k)
+def report(*rows: RolloutRow, k: int = 1, **more: Any) -> Report:
+    return Report.of(rows, env="e", model="m", k=k, **more)
 
 
 def test_the_highest_attempt_counts() -> None:
@@ -144,8 +144,12 @@ def test_a_majority_is_of_those_that_answered_and_a_task_without_answers_is_not_
 def test_a_group_too_small_for_its_group_reward_is_counted() -> None:
     whole = [row("a", s, rewards={"own": 1.0, "shorter": 0.5}) for s in range(2)]
     small = [row("b", 0, rewards={"own": 1.0}), failed("b", 1)]
-    assert report(*whole, *small, k=2).skipped_groups == 1
-    assert report(*whole, k=2).skipped_groups == 0
+    names = ["shorter"]
+    assert report(*whole, *small, k=2, group_rewards=names).skipped_groups == 1
+    assert report(*whole, k=2, group_rewards=names).skipped_groups == 0
+    assert report(*small, k=2, group_rewards=names).skipped_groups == 1, "also where no group has them"
+    assert report(row("c", reward=None), k=1, group_rewards=names).skipped_groups == 1
+    assert report(row("a"), k=1).skipped_groups == 0
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,8 @@ async def evaluate(
         inputs = _inputs(env, services, selection, provenance or {}, pool)
         manifest = Manifest.begin(
             env.name or type(env).__name__, clients[POLICY].name,
-            inputs=inputs, options=dict(options or {}), versions={} if out is None else _versions(),
+            inputs=inputs, group_rewards=[reward.name for reward in env.group_rewards],
+            options=dict(options or {}), versions={} if out is None else _versions(),
         )  # fmt: skip
         path = out(manifest) if callable(out) else out
         directory, changes = _directory(manifest, path, resume)
@@ -158,6 +159,7 @@ async def _run(
             run=str(progress.directory.path) if progress.directory else None,
             k=selection.k,
             stopped=progress.why,
+            group_rewards=[reward.name for reward in progress.env.group_rewards],
         )
         if progress.directory is not None:
             with suppress(OSError):  # a full disk has stopped the run already, and all of this can be made again
@@ -273,7 +275,13 @@ def _directory(
         )
     accepted = [*directory.manifest.changes, *changes]
     options = manifest.options or directory.manifest.options
-    directory.save(status="running", inputs=manifest.inputs, options=options, changes=accepted)
+    directory.save(
+        status="running",
+        inputs=manifest.inputs,
+        group_rewards=manifest.group_rewards,
+        options=options,
+        changes=accepted,
+    )
     return directory, tuple(accepted)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from envkit.environment import Environment
 from envkit.errors import EnvkitError
+from envkit.lifecycle import is_member
 from envkit.report import RolloutRow, latest
 from envkit.runs import GROUP_LAYER, RunWriter
 from envkit.slots import Slots
@@ -69,7 +70,7 @@ class Progress:
         try:
             row = RolloutRow.of(trace) if self.directory is None else self.directory.append(trace)
         except OSError as error:
-            self.stop("disk", f"the run directory takes no more: {error.strerror}. Free space, then resume.")
+            self._stop_for_the_disk(error)
             return
         self.done[trace.task_hash, trace.sample] = row
         self._spend(row)
@@ -86,26 +87,33 @@ class Progress:
     def lacks_group_rewards(self, task: Task, k: int) -> bool:
         """Whether a group was finished, but its group rewards were not saved: a run was killed between the two."""
         rows = [self.done.get((task.hash, sample)) for sample in range(k)]
-        scored = [row for row in rows if row is not None and row.reward is not None]
+        members = [row for row in rows if row is not None and is_member(self.env, row)]
         names = {reward.name for reward in self.env.group_rewards}
-        return len(scored) > 1 and not all(names <= row.rewards.keys() for row in scored)
+        return len(members) > 1 and not all(names <= row.rewards.keys() for row in members)
 
     def save_group(self, traces: list[Trace]) -> None:
-        """Keep what the group rewards said of these traces."""
+        """Keep what the group rewards said of these traces; a disk that takes no more stops the run."""
         if not self.env.group_rewards:
             return
-        if self.directory is not None:
-            self.directory.layer(GROUP_LAYER, traces)
+        try:
+            if self.directory is not None:
+                self.directory.layer(GROUP_LAYER, traces)
+        except OSError as error:
+            self._stop_for_the_disk(error)
+            return
         for trace in traces:
             key = (trace.task_hash, trace.sample)
             if key in self.done:
-                self.done[key] = replace(self.done[key], reward=trace.reward, rewards=trace.rewards)
+                self.done[key] = self.done[key].scored_as(trace)
 
     def stop(self, stopped: Stopped, why: str) -> None:
         """Launch nothing more; the first reason stays."""
         if self.stopped is None:
             self.stopped, self.why = stopped, why
             self.slots.closed.set()
+
+    def _stop_for_the_disk(self, error: OSError) -> None:
+        self.stop("disk", f"the run directory takes no more: {error.strerror}. Free space, then resume.")
 
     def _spend(self, row: RolloutRow) -> None:
         self.cost += row.cost or 0.0

@@ -7,7 +7,7 @@ import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
@@ -105,6 +105,16 @@ class RolloutRow:
             length=length,
         )
 
+    def scored_as(self, trace: Trace) -> RolloutRow:
+        """This row with what another scoring said of its rollout."""
+        new = RolloutRow.of(trace)
+        return replace(self, **{name: getattr(new, name) for name in _SCORED})
+
+
+_SCORED = (
+    "outcome", "stop", "reward", "rewards", "metrics", "answer", "reason", "error_kind", "error", "retryable",
+)  # fmt: skip
+
 
 def latest(rows: Iterable[RolloutRow]) -> list[RolloutRow]:
     """The row that counts of each (task, sample): that of its highest attempt."""
@@ -170,7 +180,7 @@ class Report(BaseModel):
     tools: dict[str, dict[str, int | float]]
     """By name: calls, errors that went back to the model, and seconds of a call in the mean."""
     skipped_groups: int
-    """Tasks whose scored rollouts lack a reward that others have: fewer than two members were there to compare."""
+    """Tasks of which no rollout has the group rewards: fewer than two were there to compare."""
     stopped: str | None = None
     """Why the run ended before its end."""
 
@@ -185,10 +195,12 @@ class Report(BaseModel):
         run: str | None = None,
         n_tasks: int | None = None,
         stopped: str | None = None,
+        group_rewards: Sequence[str] = (),
     ) -> Report:
         """The report on these rows, of which the highest attempt of each (task, sample) counts.
 
-        `n_tasks` is how many tasks there should be; without it, those that have a row.
+        `n_tasks` is how many tasks there should be; without it, those that have a row. `group_rewards` are the names
+        of those that the environment has.
         """
         counted = latest(rows)
         by_task: defaultdict[str, list[RolloutRow]] = defaultdict(list)
@@ -220,7 +232,7 @@ class Report(BaseModel):
             pass_hat=_by_k(stats.pass_hat, groups, k, also=HAT),
             left_out={n: sum(len(group) < n for group in groups) for n in _up_to(k, HAT)},
             majority_at_k=_majority(tasks, k) if k > 1 else None,
-            skipped_groups=_skipped_groups(tasks) if k > 1 else 0,
+            skipped_groups=_skipped_groups(tasks, set(group_rewards)),
             stopped=stopped,
             **_accounts(counted),
         )
@@ -269,7 +281,7 @@ class Report(BaseModel):
             for name, use in self.tools.items()
         ]
         if self.skipped_groups:
-            lines.append(("skipped groups", f"{self.skipped_groups:,} with fewer than two scored rollouts"))
+            lines.append(("skipped groups", f"{self.skipped_groups:,} with fewer than two rollouts to compare"))
         if self.cost is not None:
             lines.append(("cost", f"${self.cost:.4f}"))
         return lines
@@ -392,11 +404,9 @@ def _majority(tasks: Sequence[Sequence[RolloutRow]], k: int) -> float | None:
     return stats.majority(votes) if anyone else None
 
 
-def _skipped_groups(tasks: Sequence[Sequence[RolloutRow]]) -> int:
-    """Every scored rollout has all rewards but those of a group that was too small: so whose names are missing?"""
-    names = [{name for row in task if row.reward is not None for name in row.rewards} for task in tasks]
-    every: set[str] = set[str]().union(*names)
-    return sum(bool(of_task) and of_task != every for of_task in names)
+def _skipped_groups(tasks: Sequence[Sequence[RolloutRow]], names: set[str]) -> int:
+    """Tasks of which no rollout has these rewards, if there are any."""
+    return sum(not any(names <= row.rewards.keys() for row in task) for task in tasks)
 
 
 def _means(values: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:

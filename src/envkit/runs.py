@@ -19,7 +19,7 @@ import secrets
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Self, TextIO
 
@@ -38,9 +38,6 @@ SCORING_FIELDS = ("outcome", "stop", "error", "reward", "rewards", "agent_reward
 GROUP_LAYER = "group"
 ROWS_AT_ONCE = 64
 """Rows of the index in one write: each write costs as much as all else that saving a rollout takes."""
-_SCORED_ROW_FIELDS = (
-    "outcome", "stop", "reward", "rewards", "metrics", "answer", "reason", "error_kind", "error", "retryable",
-)  # fmt: skip
 _ROW_FIELDS = {field.name for field in fields(RolloutRow)}
 
 
@@ -59,6 +56,8 @@ class Manifest(BaseModel):
     env: str
     model: str
     inputs: dict[str, Any] = Field(default_factory=dict[str, Any])
+    group_rewards: list[str] = Field(default_factory=list[str])
+    """Their names: a report counts the groups that were too small for them, and imports no environment."""
     options: dict[str, Any] = Field(default_factory=dict[str, Any])
     """What the command line was told, so that `envkit eval --resume DIR` needs nothing else."""
     versions: dict[str, str] = Field(default_factory=dict[str, str])
@@ -347,8 +346,7 @@ def _laid_over(row: RolloutRow, said: dict[str, Any] | None) -> RolloutRow:
     scored = Trace(
         schema=SCHEMA, id="", task_id=row.task_id, task_hash=row.task_hash, **{k: said[k] for k in SCORING_FIELDS}
     )
-    new = RolloutRow.of(scored)
-    return replace(row, **{name: getattr(new, name) for name in _SCORED_ROW_FIELDS})
+    return row.scored_as(scored)
 
 
 def _encoded(line: RolloutRow | dict[str, Any]) -> bytes:

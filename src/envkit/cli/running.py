@@ -312,4 +312,5 @@ def report_of(directory: RunDirectory, layer: str | None = None) -> Report:
         run=str(directory.path),
         k=manifest.inputs.get("selection", {}).get("k", 1),
         stopped=None if manifest.status == "finished" else manifest.status,
+        group_rewards=manifest.group_rewards,
     )
