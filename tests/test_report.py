@@ -104,6 +104,16 @@ def test_truncation_answers_retries_tokens_cost_and_time_are_accounted_for() -> 
     assert report(row("a", cost=0.5), row("b")).cost is None
 
 
+def test_a_judge_that_is_down_costs_the_headline() -> None:
+    unjudged = [row(f"u{n}", reward=None, rewards={"judge": None}, error_kind="model") for n in range(3)]
+    found = report(*unjudged, *(row(str(n)) for n in range(97)))
+    assert (found.mean, found.headline, found.unscored, found.failed) == (1.0, None, 3, 0)
+    assert found.refused == "3 of 100 rollouts are unscored because a judge failed; ask it again with `envkit rescore`"
+    assert report(*unjudged[:2], *(row(str(n)) for n in range(98))).headline == 1.0
+    assert report(*unjudged[:2], failed("x"), *(row(str(n)) for n in range(97))).headline is None
+    assert str(report(*unjudged).refused).startswith("no rollout was scored: a judge failed; ask it again")
+
+
 def test_pass_at_k_and_majority_are_there_where_k_is() -> None:
     rows = [row("a", s, float(s < 1), answer=str(min(s, 1))) for s in range(4)]
     found = report(*rows, k=4)

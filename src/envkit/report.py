@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from envkit import exact, stats
 from envkit.terminal import one_line
-from envkit.trace import Outcome, Trace
+from envkit.trace import Outcome, Score, Trace
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,6 +27,7 @@ NO_ANSWER = frozenset({"empty", "no_box", "unclosed_think"})
 """Reasons of a verifier that found no answer in the reply."""
 MAX_INFRA_FAILURES = 0.02
 """The share of rollouts that may fail for infrastructure reasons before there is no headline number."""
+ASK_AGAIN = "ask it again with `envkit rescore`"
 HAT = (1, 2, 3, 4)
 """Where pass^k is given beside the powers of two: the table that benchmarks of tool agents print, pass^1 to pass^4."""
 WIDTH = 400
@@ -52,6 +53,7 @@ class RolloutRow:
     answer: str | None = None
     reason: str | None = None
     error_kind: str | None = None
+    """Whose fault it is that there is no reward, where something failed: the rollout, or a judge of it."""
     error: str | None = None
     retryable: bool = False
     turns: int = 0
@@ -70,6 +72,8 @@ class RolloutRow:
     def of(cls, trace: Trace, *, offset: int = 0, length: int = 0) -> RolloutRow:
         """The row of a trace, whose line lies at `offset` of `rollouts.jsonl`, `length` bytes with its newline."""
         said = next(iter(trace.scores.values()), None)
+        error = trace.error
+        unjudged = _unjudged(trace) if trace.reward is None and error is None else None
         prompt_tokens = completion_tokens = retries = 0
         cost: float | None = 0.0
         for turn in (*trace.turns, *trace.judging):
@@ -90,9 +94,9 @@ class RolloutRow:
             metrics=trace.metrics,
             answer=_short(said.answer, SHORT) if said else None,
             reason=_short(said.reason, SHORT) if said else None,
-            error_kind=trace.error.kind if trace.error else None,
-            error=_short(trace.error.message, LONG) if trace.error else None,
-            retryable=trace.error.retryable if trace.error else False,
+            error_kind=error.kind if error else unjudged.fault if unjudged else None,
+            error=_short(error.message, LONG) if error else _short(unjudged.reason, LONG) if unjudged else None,
+            retryable=error.retryable if error else False,
             turns=len(trace.turns),
             prompt_tokens=prompt_tokens,
             completion_tokens=completion_tokens,
@@ -212,7 +216,7 @@ class Report(BaseModel):
         scored = sum(map(len, groups))
         failed = sum(row.outcome == "failed" for row in counted)
         mean = stats.mean(groups)
-        refused = "no rollout was scored" if mean is None else _refusal(tasks, wanted, k, counted, stopped)
+        refused = _nothing_scored(counted) if mean is None else _refusal(tasks, wanted, k, counted, stopped)
         return cls(
             run=run,
             env=env,
@@ -314,13 +318,30 @@ def _refusal(
     uneven = wanted - len(tasks) + sum(len(task) != k for task in tasks)
     if uneven:
         return f"{uneven} of {wanted} tasks do not have {k} rollouts; resume the run"
-    broken = sum(row.outcome == "failed" and row.error_kind in ("infra", "model") for row in rows)
-    if broken > MAX_INFRA_FAILURES * len(rows):
-        return (
+    broken, unjudged = _broken(rows), _left_unjudged(rows)
+    if broken + unjudged <= MAX_INFRA_FAILURES * len(rows):
+        return None
+    why: list[str] = []
+    if broken:
+        why.append(
             f"{broken} of {len(rows)} rollouts failed for the endpoint's or the infrastructure's reasons; "
             "resume the run"
         )
-    return None
+    if unjudged:
+        why.append(f"{unjudged} of {len(rows)} rollouts are unscored because a judge failed; {ASK_AGAIN}")
+    return "; ".join(why)
+
+
+def _nothing_scored(rows: Sequence[RolloutRow]) -> str:
+    return "no rollout was scored" + (f": a judge failed; {ASK_AGAIN}" if _left_unjudged(rows) else "")
+
+
+def _broken(rows: Sequence[RolloutRow]) -> int:
+    return sum(row.outcome == "failed" and row.error_kind in ("infra", "model") for row in rows)
+
+
+def _left_unjudged(rows: Sequence[RolloutRow]) -> int:
+    return sum(row.outcome != "failed" and row.error_kind is not None for row in rows)
 
 
 def _accounts(rows: Sequence[RolloutRow]) -> dict[str, Any]:
@@ -347,6 +368,11 @@ def _accounts(rows: Sequence[RolloutRow]) -> dict[str, Any]:
         "metrics": _means([row.metrics for row in rows]),
         "tools": _tools(rows),
     }
+
+
+def _unjudged(trace: Trace) -> Score | None:
+    """What a reward said that could not decide because something failed."""
+    return next((score for score in trace.scores.values() if score.fault is not None), None)
 
 
 def _most_used(trace: Trace) -> dict[str, tuple[int, int, float]]:

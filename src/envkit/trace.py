@@ -110,7 +110,8 @@ class Score(Record):
     """What a reward says of a rollout: `value` (None: undecided, so the rollout is not scored) and why.
 
     `answer` is what was judged, `span` its character offsets in the reply. Where a program was run, `interpreter` is
-    what ran it, and `judge` the version of what judged it.
+    what ran it, and `judge` the version of what judged it. `fault` says whose fault it is that nothing was decided,
+    where that was a failure: `model` of a judge that did not answer.
     """
 
     value: float | None
@@ -119,6 +120,7 @@ class Score(Record):
     span: tuple[int, int] | None = None
     interpreter: str | None = None
     judge: str | None = None
+    fault: ErrorKind | None = None
 
     @classmethod
     def of(cls, verdict: Any) -> Score:
