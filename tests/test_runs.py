@@ -160,6 +160,46 @@ def test_a_record_of_an_unknown_schema_is_refused_by_name(tmp_path: Path) -> Non
         list(run.traces(run.rows()))
 
 
+@pytest.mark.parametrize("line", ["5", "{}", "{", "[]", '{"task_id": "t1", "offset": 0, "length": "9"}'])
+@pytest.mark.parametrize("at", [0, 1, 3])
+def test_a_bad_row_ends_the_index_which_is_made_again(tmp_path: Path, line: str, at: int) -> None:
+    path = write(tmp_path / "run", *(made(n) for n in range(3)))
+    rows = RunDirectory(path).rows()
+    lines = (path / "index.jsonl").read_text().splitlines()
+    (path / "index.jsonl").write_text("".join(f"{text}\n" for text in [*lines[:at], line, *lines[at:]]))
+    assert RunDirectory(path).rows() == rows
+    RunWriter.reopen(path).close()
+    assert (path / "index.jsonl").read_text().splitlines() == lines
+
+
+HEAD = {"schema": 1, "id": "x", "created": "", "env": "e", "model": "m"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("scores/group.jsonl", "5\n", "scores/group.jsonl:1 is damaged"),
+        ("scores/group.jsonl", '{"task_hash": "x"}\n', "scores/group.jsonl:1 is damaged: it has no 'sample'"),
+        ("tasks.jsonl", "{}\n", "tasks.jsonl:1 is damaged: it has no 'hash'"),
+        ("tasks.jsonl", '{"hash": "x", "task": {}}\n', "tasks.jsonl:1 is damaged: id: Field required"),
+        ("tasks.jsonl", None, r"tasks.jsonl is damaged: the task of .*rollouts.jsonl \(byte 0\) is not there"),
+        ("run.json", json.dumps({**HEAD, "inputs": {"selection": None}}), "run.json is damaged: .*'selection' must be"),
+        ("run.json", "[]", "run.json has a record of schema None"),
+        ("rollouts.jsonl", "{}\n", r"rollouts.jsonl \(byte 0\) has a record of schema None"),
+    ],
+)
+def test_a_damaged_run_says_where(tmp_path: Path, name: str, text: str | None, told: str) -> None:
+    path = write(tmp_path / "run", made(1))
+    (path / name).parent.mkdir(exist_ok=True)
+    if text is None:
+        (path / name).unlink()
+    else:
+        (path / name).write_text(text)
+    with pytest.raises(UsageError, match=told) as refused:
+        list(RunDirectory(path).traces(RunDirectory(path).rows()))
+    assert "\n" not in str(refused.value)
+
+
 def test_unknown_fields_survive(tmp_path: Path) -> None:
     path = write(tmp_path / "run", made(1))
     raw = json.loads((path / "rollouts.jsonl").read_text())
@@ -201,7 +241,30 @@ def test_images_lie_beside_the_records_by_digest(tmp_path: Path) -> None:
     (image,) = next(run.traces(run.rows())).prompt(0)[0].content
     assert isinstance(image, Image)
     assert image.data is None
-    assert run.blob(image).data == picture.data
+    (again,) = run.traces(run.rows())
+    run.load_images(again)
+    (loaded,) = again.prompt(0)[0].images
+    assert loaded.data == again.task.messages()[0].images[0].data == picture.data
+    for blob in (path / "blobs").iterdir():
+        blob.write_bytes(b"another")
+    (again,) = run.traces(run.rows())
+    with pytest.raises(UsageError, match=r"blobs/.*, an image of task 't', cannot be read: the blob does not have"):
+        run.load_images(again)
+
+
+def test_an_image_that_only_a_judge_saw_is_kept(tmp_path: Path) -> None:
+    first, second = Image.of(b"first"), Image.of(b"second")
+    trace = made(1)
+    trace.judging.append(Turn(agent="judge", prompt=(Message.user((first,)),), reply=Message.assistant("1")))
+    with RunWriter.create(tmp_path / "run", Manifest.begin("e", "m")) as run:
+        run.append(trace)
+        trace.judging[0] = trace.judging[0].model_copy(update={"prompt": (Message.user((second,)),)})
+        run.layer("again", [trace])
+    for layer, image in ((None, first), ("again", second)):
+        directory = RunDirectory(tmp_path / "run")
+        (read,) = directory.scored_traces(directory.rows(), layer)
+        directory.load_images(read)
+        assert read.judging[0].prompt[0].images[0].data == image.data
 
 
 def test_a_disk_that_takes_no_more_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -300,10 +300,12 @@ async def _measure(env: Environment[Any], rollout: Rollout[Any]) -> None:
 
 
 def _unmeasured(trace: Trace, metric: Weighted, error: EnvkitError) -> None:
-    where = traceback.extract_tb(error.__cause__.__traceback__) if error.__cause__ else []
-    line = f" ({Path(where[-1].filename).name}:{where[-1].lineno})" if where else ""
+    where = ""
+    if error.__cause__ is not None:
+        frame = traceback.extract_tb(error.__cause__.__traceback__)[-1]
+        where = f" ({Path(frame.filename).name}:{frame.lineno})"
     trace.metrics[metric.name] = None
-    trace.scores[metric.name] = Score(value=None, reason=f"{error}{line}")
+    trace.scores[metric.name] = Score(value=None, reason=f"{error}{where}")
 
 
 async def _compared(reward: Weighted, members: Sequence[Trace]) -> list[float | None]:
@@ -349,9 +351,14 @@ def _own_task(env: Environment[Any], trace: Trace) -> Any:
     if isinstance(trace.task, env.task_type):
         return trace.task
     try:
-        return env.task_type.model_validate(trace.task.model_dump())
+        own = env.task_type.model_validate(trace.task.model_dump())
     except ValidationError as error:
         raise EnvError(f"the recorded task {trace.task_id!r} is no {env.task_type.__name__}: {error}") from error
+    for message, recorded in zip(own.messages(), trace.task.messages(), strict=True):
+        for image, loaded in zip(message.images, recorded.images, strict=True):
+            if loaded.data is not None:
+                image.load(loaded.data)
+    return own
 
 
 def _json_info(info: dict[str, Any]) -> dict[str, Any]:

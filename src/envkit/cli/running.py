@@ -310,7 +310,7 @@ def report_of(directory: RunDirectory, layer: str | None = None) -> Report:
         env=manifest.env,
         model=manifest.model,
         run=str(directory.path),
-        k=manifest.inputs.get("selection", {}).get("k", 1),
+        k=manifest.k,
         stopped=None if manifest.status == "finished" else manifest.status,
         group_rewards=manifest.group_rewards,
     )
