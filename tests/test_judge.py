@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from envkit import Judge, ModelError, Rollout, Scripted, SingleTurnEnv, Task, run_rollout
+from envkit import Judge, Message, ModelError, Rollout, Scripted, Services, SingleTurnEnv, Task, run_rollout
+from envkit.clients.base import Client, Completion, Request
 from envkit.report import RolloutRow
 
 
@@ -49,6 +50,24 @@ async def test_a_reply_that_cannot_be_read_is_asked_anew_then_masks() -> None:
     trace = await run(Judge("?", float, retries=1), "well", "maybe")
     assert (trace.reward, trace.outcome) == (None, "completed")
     assert "could not be read" in trace.scores["judge"].reason
+
+
+async def test_each_call_of_a_rollout_sends_a_seed_of_its_own_and_the_same_one_every_time() -> None:
+    class Seeds(Client):
+        async def complete(self, request: Request) -> Completion:
+            sent.append(request.sampling["seed"])
+            return Completion(Message.assistant("well"))
+
+    runs: list[list[int]] = []
+    for _ in range(2):
+        sent: list[int] = []
+        made = env(Judge("?", float, retries=2))
+        services = Services({"policy": Seeds(), "judge": Seeds()}, seed=7)
+        trace = await run_rollout(made, next(iter(made.tasks)), services)
+        assert sent[0] == trace.seed
+        assert len(set(sent)) == len(sent) == 4
+        runs.append(sent)
+    assert runs[0] == runs[1]
 
 
 async def test_a_failing_judge_masks_the_reward() -> None:
