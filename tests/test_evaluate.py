@@ -146,6 +146,46 @@ async def test_changed_inputs_are_refused_or_recorded(tmp_path: Path) -> None:
     assert len(directory.manifest.changes) == 1
 
 
+@pytest.mark.parametrize(
+    ("was", "now", "change"),
+    [
+        ({"provenance": {"args": {"file": "a"}}}, {"provenance": {"args": {"file": "b"}}}, "env.args.file was a, is b"),
+        ({"provenance": {"args": {"x": {"url": 1}}}}, {"provenance": {"args": {"x": {"url": 2}}}}, "env.args.x.url"),
+        ({"sampling": {"url": "a"}}, {"sampling": {"url": "b"}}, "sampling.command line.url was a"),
+    ],
+)
+async def test_only_where_a_model_or_a_file_lies_may_change(
+    tmp_path: Path, was: dict[str, Any], now: dict[str, Any], change: str
+) -> None:
+    class At(Adder):
+        def __init__(self, url: str) -> None:
+            super().__init__()
+            self.url = url
+
+        def about(self) -> dict[str, Any]:
+            return {"url": self.url}
+
+    def lies(file: str) -> SingleTurnEnv[Task]:
+        return SingleTurnEnv(Dataset(tasks(2), about={"file": file}), rewards=[correct])
+
+    await evaluate(lies("a.jsonl"), At("a"), out=tmp_path / "run", **was)
+    await evaluate(lies("b.jsonl"), At("b"), out=tmp_path / "run", resume=Resume(), **was)
+    with pytest.raises(UsageError, match=change):
+        await evaluate(lies("b.jsonl"), At("b"), out=tmp_path / "run", resume=Resume(), **now)
+
+
+async def test_what_an_environment_lacks_is_run_again_with_its_other_failures(tmp_path: Path) -> None:
+    class NoOracle(SingleTurnEnv[Task]):
+        async def run(self, rollout: Rollout[Task]) -> None:
+            raise UsageError("it has no oracle")
+
+    await evaluate(NoOracle(tasks(2), rewards=[correct]), Adder(), out=tmp_path / "run")
+    report = await evaluate(env(2), Adder(), out=tmp_path / "run", resume=Resume())
+    assert report.failed_by_kind == {"usage": 2}
+    report = await evaluate(env(2), Adder(), out=tmp_path / "run", resume=Resume(retry=("env",)))
+    assert (report.failed, report.scored) == (0, 2)
+
+
 async def test_group_rewards_are_the_same_after_a_kill_between_members(tmp_path: Path) -> None:
     def rank(traces: Sequence[Trace]) -> list[float]:
         return [float(sorted(t.sample for t in traces).index(trace.sample)) for trace in traces]

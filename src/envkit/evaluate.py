@@ -86,6 +86,11 @@ class Resume:
     retry: tuple[str, ...] = ()
     accept_changes: bool = False
 
+    @property
+    def again(self) -> frozenset[str]:
+        """The kinds of failure to try again; what an environment has not got (`usage`) is the environment's."""
+        return frozenset({"model", "infra", *self.retry, *(("usage",) if "env" in self.retry else ())})
+
 
 async def evaluate(
     env: Environment[Any],
@@ -137,9 +142,8 @@ async def evaluate(
         progress = Progress(env, Slots(concurrency), budget or Budget(), directory, changes)
         if started is not None:
             started(progress)
-        retry = frozenset({"model", "infra", *(resume.retry if resume else ())})
         try:
-            return await _run(services, selection, progress, concurrency, retry)
+            return await _run(services, selection, progress, concurrency, (resume or Resume()).again)
         finally:
             if directory is not None:
                 directory.close()
@@ -308,16 +312,17 @@ def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [f"{name} was {old.get(name, 'not set')}, is {new.get(name, 'not set')}" for name in names]
 
 
-def _leaves(inputs: Mapping[str, Any], under: str = "") -> dict[str, Any]:
+def _leaves(inputs: Mapping[str, Any], under: tuple[str, ...] = ()) -> dict[str, Any]:
     """The inputs that must stay, by their dotted names."""
     leaves: dict[str, Any] = {}
     for name, value in inputs.items():
-        if name in ("url", "file") or (name == "selection" and not under):
+        path = (*under, name)
+        if path in (("selection",), ("dataset", "file")) or (path[0], path[2:]) == ("models", ("url",)):
             continue
         if isinstance(value, Mapping):
-            leaves |= _leaves(cast("Mapping[str, Any]", value), f"{under}{name}.")
+            leaves |= _leaves(cast("Mapping[str, Any]", value), path)
         else:
-            leaves[under + name] = value
+            leaves[".".join(path)] = value
     return leaves
 
 

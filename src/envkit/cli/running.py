@@ -238,7 +238,7 @@ async def _evaluate(plan: Plan, control: Control) -> Outcome:
 
 def _started(shown: Display, interrupts: Interrupts, retry: Sequence[str], progress: Progress) -> None:
     assert progress.directory is not None
-    again = {"model", "infra", *retry}
+    again = Resume(tuple(retry)).again
     shown.introduce(
         f"{progress.directory.manifest.env} · {progress.directory.manifest.model}",
         [row for row in progress.done.values() if row.outcome != "failed" or row.error_kind not in again],
