@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +104,50 @@ async def test_the_run_stops_when_the_endpoint_is_broken_for_good(tmp_path: Path
     assert RunDirectory(tmp_path / "run").manifest.status == "endpoint"
     done = await evaluate(env(500), Adder(), out=tmp_path / "run", resume=Resume())
     assert (done.mean, done.scored) == (1.0, 500)
+
+
+async def test_failures_that_differ_in_a_requests_id_are_alike() -> None:
+    class Refuses(Client):
+        def __init__(self, *statuses: int) -> None:
+            self.statuses, self.calls = itertools.cycle(statuses), 0
+
+        async def complete(self, request: Request) -> Completion:
+            self.calls += 1
+            said = f"refused (request req_0{self.calls}Abc, id 3f-{self.calls}e, {self.calls * 7} ms)"
+            raise ModelError(said, status=next(self.statuses))
+
+    always, by_turns = Refuses(400), Refuses(400, 401)
+    await evaluate(env(50), always, concurrency=1)
+    await evaluate(env(50), by_turns, concurrency=1)
+    assert (always.calls, by_turns.calls) == (SAME_FAILURES, 50)
+
+
+@pytest.mark.parametrize("budget", [Budget(tokens=10**6), Budget(cost=5.0)])
+async def test_a_budget_of_what_nobody_counts_stops_the_run(tmp_path: Path, budget: Budget) -> None:
+    class Uncounted(Adder):
+        async def complete(self, request: Request) -> Completion:
+            return replace(await super().complete(request), usage=None, model="m")
+
+    client = Uncounted()
+    report = await evaluate(env(50), client, concurrency=1, budget=budget, out=tmp_path / "run")
+    assert len(client.calls) == 1
+    assert "cannot be kept" in str(report.stopped)
+    assert RunDirectory(tmp_path / "run").manifest.status == "budget"
+    assert (await evaluate(env(), Scripted(lambda _: "1"), budget=budget)).stopped is None, "which takes no tokens"
+
+
+async def test_what_a_superseded_attempt_took_was_paid_for(tmp_path: Path) -> None:
+    class FailsLate(SingleTurnEnv[Task]):
+        async def run(self, rollout: Rollout[Task]) -> None:
+            await rollout.chat.generate()
+            if rollout.trace.attempt == 0:
+                raise ModelError("502", retryable=True)
+
+    made = FailsLate(tasks(3), rewards=[correct])
+    await evaluate(made, Adder(), out=tmp_path / "run")
+    report = await evaluate(made, Adder(), out=tmp_path / "run", resume=Resume())
+    assert (report.rollouts, report.failed, report.tokens) == (3, 0, {"prompt": 36, "completion": 24})
+    assert report_of(RunDirectory(tmp_path / "run")) == report
 
 
 async def test_a_budget_drains_and_the_resume_finishes(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import json
 import math
 import statistics
 from collections import Counter
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -221,9 +220,11 @@ def test_one_task_has_no_standard_error() -> None:
     assert (found.mean, found.stderr, found.ci95, found.headline) == (0.5, None, None, 0.5)
 
 
-def test_attempts_of_a_resumed_run_do_not_count_twice() -> None:
-    first = row("a", prompt_tokens=5)
-    assert report(first, replace(first, attempt=1, prompt_tokens=7)).tokens == {"prompt": 7, "completion": 0}
+def test_attempts_of_a_resumed_run_do_not_count_twice_but_were_paid_for() -> None:
+    first = failed("a", prompt_tokens=5, cost=0.5)
+    found = report(first, row("a", attempt=1, prompt_tokens=7, cost=0.25))
+    assert (found.rollouts, found.failed, found.tokens) == (1, 0, {"prompt": 12, "completion": 0})
+    assert found.cost == 0.75
 
 
 def test_what_a_model_wrote_cannot_steer_the_terminal() -> None:

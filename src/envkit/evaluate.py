@@ -157,7 +157,7 @@ async def _run(
         complete = await _all_groups(services, selection, progress, concurrency, retry)
     finally:
         report = Report.of(
-            progress.done.values(),
+            [*progress.superseded, *progress.done.values()],
             env=progress.env.name or type(progress.env).__name__,
             model=services.models[POLICY].name,
             run=str(progress.directory.path) if progress.directory else None,

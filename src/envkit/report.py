@@ -169,6 +169,7 @@ class Report(BaseModel):
     retried: int
     """Rollouts of which a call was repeated."""
     tokens: dict[str, int]
+    """Of all attempts, as is `cost`: also of those that a later one took the place of."""
     seconds: float
     """From the first start to the last end."""
     seconds_per_rollout: float | None
@@ -206,7 +207,8 @@ class Report(BaseModel):
         `n_tasks` is how many tasks there should be; without it, those that have a row. `group_rewards` are the names
         of those that the environment has.
         """
-        counted = latest(rows)
+        given = list(rows)
+        counted = latest(given)
         by_task: defaultdict[str, list[RolloutRow]] = defaultdict(list)
         for row in counted:
             by_task[row.task_hash].append(row)
@@ -239,6 +241,7 @@ class Report(BaseModel):
             skipped_groups=_skipped_groups(tasks, set(group_rewards)),
             stopped=stopped,
             **_accounts(counted),
+            **_spent(given),
         )
 
     def lines(self) -> list[tuple[str, str]]:
@@ -346,7 +349,6 @@ def _left_unjudged(rows: Sequence[RolloutRow]) -> int:
 
 def _accounts(rows: Sequence[RolloutRow]) -> dict[str, Any]:
     """The report's fields that count, add up or average over single rollouts."""
-    costs = [row.cost for row in rows]
     return {
         "rollouts": len(rows),
         "undecided": sum(
@@ -357,16 +359,23 @@ def _accounts(rows: Sequence[RolloutRow]) -> dict[str, Any]:
         "truncated_by": _counts(row.stop for row in rows if row.outcome == "truncated"),
         "no_answer": sum(row.reason in NO_ANSWER for row in rows),
         "retried": sum(row.retries > 0 for row in rows),
+        "seconds": _span(rows),
+        "seconds_per_rollout": statistics.median(row.seconds for row in rows) if rows else None,
+        "rewards": _means([row.rewards for row in rows]),
+        "metrics": _means([row.metrics for row in rows]),
+        "tools": _tools(rows),
+    }
+
+
+def _spent(rows: Sequence[RolloutRow]) -> dict[str, Any]:
+    """What these attempts took, all of them: one that failed and was made again was paid for too."""
+    costs = [row.cost for row in rows]
+    return {
         "tokens": {
             "prompt": sum(row.prompt_tokens for row in rows),
             "completion": sum(row.completion_tokens for row in rows),
         },
-        "seconds": _span(rows),
-        "seconds_per_rollout": statistics.median(row.seconds for row in rows) if rows else None,
         "cost": None if None in costs or not costs else math.fsum(cost for cost in costs if cost is not None),
-        "rewards": _means([row.rewards for row in rows]),
-        "metrics": _means([row.metrics for row in rows]),
-        "tools": _tools(rows),
     }
 
 
