@@ -312,12 +312,16 @@ def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [f"{name} was {old.get(name, 'not set')}, is {new.get(name, 'not set')}" for name in names]
 
 
+_MAY_DIFFER = {("selection",), ("dataset", "file"), ("dataset", "built")}
+"""Inputs that say how many, where, and by which version of `datasets`; what is in the data, others say."""
+
+
 def _leaves(inputs: Mapping[str, Any], under: tuple[str, ...] = ()) -> dict[str, Any]:
     """The inputs that must stay, by their dotted names."""
     leaves: dict[str, Any] = {}
     for name, value in inputs.items():
         path = (*under, name)
-        if path in (("selection",), ("dataset", "file")) or (path[0], path[2:]) == ("models", ("url",)):
+        if path in _MAY_DIFFER or (path[0], path[2:]) == ("models", ("url",)):
             continue
         if isinstance(value, Mapping):
             leaves |= _leaves(cast("Mapping[str, Any]", value), path)
