@@ -362,6 +362,22 @@ async def test_where_one_worker_breaks_the_others_are_gone_before_the_run_is_clo
     assert asyncio.all_tasks() == before
 
 
+@pytest.mark.parametrize("stray", [asyncio.CancelledError(), SystemExit(2)], ids=["cancelled", "exit"])
+async def test_a_dataset_or_a_close_that_strays_is_the_environments_error(stray: BaseException) -> None:
+    def breaks() -> Iterator[Task]:
+        yield tasks(1)[0]
+        raise stray
+
+    class Closes(SingleTurnEnv[Task]):
+        async def close(self) -> None:
+            raise stray
+
+    with pytest.raises(EnvError, match=f"the dataset raised {type(stray).__name__}"):
+        await evaluate(SingleTurnEnv(Dataset(breaks), rewards=[correct]), Adder())
+    with pytest.raises(EnvError, match=rf"close\(\) of Closes raised {type(stray).__name__}"):
+        await evaluate(Closes(tasks(1), rewards=[correct]), Adder())
+
+
 async def test_an_environment_that_fails_to_close_loses_nothing(tmp_path: Path) -> None:
     class Stuck(SingleTurnEnv[Task]):
         async def close(self) -> None:

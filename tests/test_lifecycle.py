@@ -105,16 +105,15 @@ async def test_a_stray_cancellation_or_exit_of_the_environment_is_its_own_error(
             assert trace.rewards == ({"correct": 1.0} if phase.startswith("score") else {})
 
 
-async def test_a_startup_that_was_cancelled_from_within_is_the_environments_error() -> None:
+@pytest.mark.parametrize("stray", STRAY, ids=["cancelled", "exit"])
+async def test_a_startup_that_strays_is_the_environments_error(stray: BaseException) -> None:
     class Starts(SingleTurnEnv[Task]):
         async def startup(self) -> None:
-            waiting = asyncio.ensure_future(asyncio.sleep(60))
-            waiting.cancel()
-            await waiting
+            raise stray
 
     trace = await run_rollout(Starts([TASK]), TASK, Scripted([]))
     assert trace.error is not None
-    assert (trace.error.type, trace.error.phase) == ("CancelledError", "setup")
+    assert (trace.error.kind, trace.error.type, trace.error.phase) == ("env", type(stray).__name__, "setup")
 
 
 async def test_every_at_end_runs_and_the_first_error_is_kept() -> None:

@@ -22,7 +22,7 @@ from envkit.dataset import Dataset
 from envkit.environment import Environment
 from envkit.errors import EnvError, EnvkitError, UsageError
 from envkit.events import Listener
-from envkit.lifecycle import run_group
+from envkit.lifecycle import is_from_outside, run_group
 from envkit.limits import Limits
 from envkit.progress import Budget, Progress
 from envkit.report import Report
@@ -74,7 +74,9 @@ def _drawn(dataset: Dataset[Any]) -> Iterator[Task]:
         yield from dataset
     except EnvkitError:
         raise
-    except Exception as error:
+    except BaseException as error:
+        if is_from_outside(error):
+            raise
         raise EnvError(f"the dataset raised {type(error).__name__}: {error}") from error
 
 
@@ -178,7 +180,9 @@ async def _run(
 async def _end(env: Environment[Any]) -> None:
     try:
         await env.end()
-    except Exception as error:
+    except BaseException as error:
+        if is_from_outside(error):
+            raise
         raise EnvError(f"close() of {env.name or type(env).__name__} raised {type(error).__name__}: {error}") from error
 
 

@@ -190,7 +190,7 @@ class phase:  # noqa: N801 - read as a verb: `async with phase(...)`
             await self._scope.__aexit__(kind, error, where)
         except TimeoutError as expired:
             error = expired
-        if error is None or _is_from_outside(error):
+        if error is None or is_from_outside(error):
             return
         failure = self._sorted(error)
         raise failure from failure.__cause__
@@ -374,7 +374,7 @@ def _json_info(info: dict[str, Any]) -> dict[str, Any]:
     return orjson.loads(encoded)
 
 
-def _is_from_outside(error: BaseException) -> bool:
+def is_from_outside(error: BaseException) -> bool:
     """Whether it ends more than this rollout: Ctrl-C, or a cancellation that somebody asked this task for.
 
     A CancelledError that nobody asked for comes from the environment's own code, as when it awaits what it cancelled.
@@ -387,7 +387,7 @@ def _is_from_outside(error: BaseException) -> bool:
 
 def _of_environment(error: BaseException, where: str) -> EnvkitError:
     """What a function of the environment raised, as ours; what came from outside goes on."""
-    if _is_from_outside(error):
+    if is_from_outside(error):
         raise error
     return _as_envkit_error(_culprit(error), where)
 
