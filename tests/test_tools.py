@@ -178,6 +178,13 @@ async def test_an_unavailable_tool_is_tried_again_then_fails_for_infra(monkeypat
         await run(down)
 
 
+async def test_a_tool_that_would_end_the_process_is_a_tool_that_raised() -> None:
+    def leaves() -> None:
+        raise SystemExit("usage: leaves FILE")
+
+    assert (await run(leaves)).content == "SystemExit: usage: leaves FILE"
+
+
 async def test_an_infra_error_is_not_the_models_to_read() -> None:
     def broken() -> None:
         raise InfraError("the box is gone")

@@ -125,7 +125,7 @@ class Chat:
         if self.role == "policy":
             sampling = {**rollout.env.sampling, **sampling, **services.sampling}
         if services.seed is not None:
-            sampling = {"seed": rollout.seed, **sampling}
+            sampling = {"seed": rollout.next_seed(self.agent), **sampling}
         return Request(
             messages=tuple(messages),
             tools=tools,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import re
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from envkit.errors import ModelError
 from envkit.rollout import Rollout
 from envkit.trace import Score
+from envkit.types import Content
 
 
 class Judge:
@@ -18,12 +20,13 @@ class Judge:
     `prompt` is a function of the rollout, or a text in which `{prompt}`, `{reply}` and `{answer}` stand for the
     task's prompt, the policy's reply and the task's answer. `parse` reads the judge's reply as a number and raises
     ValueError where it cannot: then the judge is asked anew, `retries` times, and after that the reward is None.
-    A model that fails makes it None too. Each try is a fresh chat, recorded in `trace.judging`.
+    A model that fails makes it None too. Each try is a fresh chat, recorded in `trace.judging`; the score's reason
+    has the prompt's hash: of the text before anything is filled in, or of the function's source.
     """
 
     def __init__(
         self,
-        prompt: str | Callable[[Rollout[Any]], str],
+        prompt: str | Callable[[Rollout[Any]], Content],
         parse: Callable[[str], float],
         *,
         role: str = "judge",
@@ -35,24 +38,25 @@ class Judge:
         self.prompt, self.parse, self.role, self.retries = prompt, parse, role, retries
         self.__name__ = name
         self.system, self.sampling = system, sampling
+        self._hash = hashlib.sha256(_source(prompt).encode()).hexdigest()[:12]
 
     async def __call__(self, rollout: Rollout[Any]) -> Score:
         question = self._question(rollout)
-        digest = hashlib.sha256(question.encode()).hexdigest()[:12]
+        asked = f"(prompt {self._hash})"
         problem = ""
         for _ in range(self.retries + 1):
             chat = rollout.open(self.role, role=self.role, system=self.system)
             try:
                 reply = await chat.generate(question, **self.sampling)
             except ModelError as error:
-                return Score(value=None, reason=f"judge failed: {error} (prompt {digest})")
+                return Score(value=None, reason=f"judge failed: {error} {asked}", fault=error.kind)
             try:
-                return Score(value=self.parse(reply.text), answer=reply.text[-200:], reason=f"judged (prompt {digest})")
+                return Score(value=self.parse(reply.text), answer=reply.text[-200:], reason=f"judged {asked}")
             except ValueError as error:
                 problem = str(error)
-        return Score(value=None, reason=f"judge's reply could not be read: {problem} (prompt {digest})")
+        return Score(value=None, reason=f"judge's reply could not be read: {problem} {asked}")
 
-    def _question(self, rollout: Rollout[Any]) -> str:
+    def _question(self, rollout: Rollout[Any]) -> Content:
         if not isinstance(self.prompt, str):
             return self.prompt(rollout)
         asked = "\n\n".join(message.text for message in rollout.task.messages())
@@ -64,6 +68,16 @@ def quoted(text: str) -> str:
     """What a model wrote, for a judge's prompt: between marks that it cannot contain, so that it ends where it ends."""
     mark = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     return f"<<<{mark}\n{text}\n{mark}>>>"
+
+
+def _source(prompt: str | Callable[..., Any]) -> str:
+    """What a prompt is made from: the template, or the text of the function (its name, where that cannot be had)."""
+    if isinstance(prompt, str):
+        return prompt
+    try:
+        return inspect.getsource(prompt)
+    except (OSError, TypeError):
+        return f"{prompt.__module__}.{getattr(prompt, '__qualname__', type(prompt).__qualname__)}"
 
 
 def _fill(template: str, parts: dict[str, str]) -> str:

@@ -127,7 +127,7 @@ async def _run(tool: Tool, arguments: dict[str, Any], seconds: float | None, dea
             if scope.expired():
                 return _refused(f"'{tool.name}' was stopped: it did not finish in {seconds:g} s.")
             return _refused(f"{type(error).__name__}: {error}")
-        except Exception as error:  # noqa: BLE001 - whatever a tool raises is the model's to read
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a tool raises is the model's to read
             return _refused(f"{type(error).__name__}: {error}")
     raise AssertionError("the last wait is None, which returned or raised")
 

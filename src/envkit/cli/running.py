@@ -238,7 +238,7 @@ async def _evaluate(plan: Plan, control: Control) -> Outcome:
 
 def _started(shown: Display, interrupts: Interrupts, retry: Sequence[str], progress: Progress) -> None:
     assert progress.directory is not None
-    again = {"model", "infra", *retry}
+    again = Resume(tuple(retry)).again
     shown.introduce(
         f"{progress.directory.manifest.env} · {progress.directory.manifest.model}",
         [row for row in progress.done.values() if row.outcome != "failed" or row.error_kind not in again],
@@ -310,6 +310,7 @@ def report_of(directory: RunDirectory, layer: str | None = None) -> Report:
         env=manifest.env,
         model=manifest.model,
         run=str(directory.path),
-        k=manifest.inputs.get("selection", {}).get("k", 1),
+        k=manifest.k,
         stopped=None if manifest.status == "finished" else manifest.status,
+        group_rewards=manifest.group_rewards,
     )
