@@ -86,9 +86,9 @@ def test_fail_under(envkit: Envkit, server: Server, floor: str, code: int) -> No
     assert envkit("eval", SUMS, "-e", server.url, "--fail-under", floor).code == code
 
 
-def test_fail_under_is_not_met_by_no_mean(envkit: Envkit, serve: Callable[..., Server]) -> None:
-    server = serve(add, faults=[Fault("400")])
-    assert envkit("eval", SUMS, "-e", server.url, "-n", "2", "--fail-under", "0").code == 3
+def test_fail_under_is_not_met_by_no_mean(envkit: Envkit, server: Server) -> None:
+    broken = ("-a", "broken=run", "--ids", "2+2")
+    assert envkit("eval", SUMS, "-e", server.url, *broken, "--fail-under", "0").code == 3
 
 
 def test_what_a_model_says_steers_no_terminal(envkit: Envkit, serve: Callable[..., Server]) -> None:
