@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from envkit.clients.endpoint import without_secrets
 from envkit.errors import UsageError
 
 TABLES = ("args", "sampling", "roles")
@@ -92,7 +93,7 @@ def pairs(option: str, given: Iterable[str], *, literal: bool = False) -> dict[s
     for pair in given:
         key, equals, value = pair.partition("=")
         if not equals or not key:
-            raise UsageError(f"{option} {pair}: KEY=VALUE was due.")
+            raise UsageError(f"{option} {without_secrets(pair)}: KEY=VALUE was due.")
         said[key] = value if literal else _json_or_text(value)
     return said
 

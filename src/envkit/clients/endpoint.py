@@ -49,7 +49,10 @@ class Endpoint(BaseModel):
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("it must begin with http:// or https:// and name a host")
-        _ = parts.port  # a ValueError where it is none
+        try:
+            _ = parts.port
+        except ValueError:  # whose words repeat what may be a password
+            raise ValueError("its port must be a number up to 65535") from None
         if parts.username or parts.password:
             raise ValueError("it must not hold a password: name the key's environment variable")
         if parts.query or parts.fragment:
@@ -100,16 +103,23 @@ class Endpoint(BaseModel):
 def endpoint(spec: str) -> Endpoint:
     """The endpoint of a URL or of an alias in `endpoints.toml`; UsageError with the nearest names for any other."""
     if spec.startswith(("http://", "https://")):
-        return _checked({"url": spec}, f"--endpoint {spec}")
+        return _checked({"url": spec}, f"--endpoint {without_secrets(spec)}")
     known = aliases()
     if spec in known:
         return known[spec]
     near = difflib.get_close_matches(spec, [*known, *SCRIPTED], n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
     raise UsageError(
-        f"There is no endpoint {spec!r}.{hint} It may be a URL (http://host:port/v1), an alias of endpoints.toml "
-        f"({', '.join(known) or 'none found'}), or one of {', '.join(SCRIPTED)}."
+        f"There is no endpoint {without_secrets(spec)!r}.{hint} It may be a URL (http://host:port/v1), an alias of "
+        f"endpoints.toml ({', '.join(known) or 'none found'}), or one of {', '.join(SCRIPTED)}."
     )
+
+
+def without_secrets(url: str) -> str:
+    """What was typed for a URL, fit to be shown: without user, password, query and fragment."""
+    scheme, colon, rest = re.split("[?#]", url, maxsplit=1)[0].rpartition("://")
+    place = rest.rpartition("@")[2]
+    return scheme + colon + re.sub(r":(?!\d+(/|$))[^/]*", "", place) if colon else place
 
 
 def aliases() -> dict[str, Endpoint]:
