@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from material import rows as material_rows
 
 from envkit.report import Report, RolloutRow, latest
+from envkit.verify.code.verdict import NO_PROGRAM
 
 binary = st.sampled_from([0.0, 1.0])
 anything = st.one_of(st.none(), st.floats(-5, 5), binary)
@@ -102,6 +103,11 @@ def test_truncation_answers_retries_tokens_cost_and_time_are_accounted_for() -> 
     assert (found.tokens, found.cost, found.seconds) == ({"prompt": 5, "completion": 7}, 0.75, 5.0)
     assert found.metrics == {"m": 1.0}
     assert report(row("a", cost=0.5), row("b")).cost is None
+
+
+@pytest.mark.parametrize("reason", ["empty", "no_box", "unclosed_think", "no_hashes", "no_code", NO_PROGRAM.reason])
+def test_every_verifiers_word_for_a_reply_without_an_answer_is_counted(reason: str) -> None:
+    assert report(row("a", reward=0.0, reason=reason), row("b", reason="different")).no_answer == 1
 
 
 def test_pass_at_k_and_majority_are_there_where_k_is() -> None:
