@@ -74,6 +74,8 @@ class EvalOptions(BaseModel):
         for name in ("data", "endpoint"):
             if name in said:
                 said[name] = _absolute(said[name], bare=name == "data")
+        if "roles" in said:
+            said["roles"] = {role: _absolute(spec, bare=False) for role, spec in said["roles"].items()}
         return said
 
 
@@ -113,8 +115,9 @@ def _by_field(layer: Mapping[str, Any]) -> dict[str, Any]:
     """The layer by the names of the fields: `max-cost` is `max_cost`, and temperature is a part of the sampling."""
     said = {name.replace("-", "_"): value for name, value in layer.items()}
     shorthand = {name: said.pop(name) for name in _IN_SAMPLING if name in said}
-    if shorthand:
-        said["sampling"] = {**said.get("sampling", {}), **shorthand}
+    table = said.get("sampling", {})
+    if shorthand and isinstance(table, Mapping):  # what is none is refused as such
+        said["sampling"] = {**table, **shorthand}
     return said
 
 
