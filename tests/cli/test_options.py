@@ -30,6 +30,7 @@ def test_what_is_nearer_wins_and_tables_are_merged() -> None:
         ({"limit": 0}, "run.toml: limit: .*greater than or equal to 1"),
         ({"concurrency": "many"}, "run.toml: concurrency: .*'many'"),
         ({"args": 3}, "run.toml: args"),
+        ({"sampling": {"token": "hf_x"}}, r"run.toml: sampling: 'token' seems to hold a key.*--key-env\.$"),
         ({"sampling": "x", "temperature": 1}, "run.toml: sampling: .*'x'"),
     ],
 )

@@ -94,6 +94,26 @@ def test_a_secret_in_a_url_is_refused_and_not_shown(nowhere: Path, typed: str) -
     assert "s3" not in str(told.value)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{api_key="s3cret"}', '{"X-API-Key"="s3cret"}', '{authorization="Bearer s3cret"}', '{a={auth_token="s3cret"}}',
+        '{a=[{password="s3cret"}]}', '{HF_TOKEN="s3cret"}', '{client_secret="s3cret"}',
+    ],
+)  # fmt: skip
+def test_a_key_in_a_body_is_refused_and_not_shown(nowhere: Path, body: str) -> None:
+    for field in ("extra_body", "sampling"):
+        write(nowhere / "endpoints.toml", f'[a]\nurl="http://h/v1"\n{field}={body}\n')
+        with pytest.raises(UsageError, match=rf"{field}: '.*' seems to hold a key.* as `key`") as caught:
+            endpoint("a")
+        assert "s3cret" not in str(caught.value)
+
+
+def test_a_body_may_speak_of_tokens() -> None:
+    body = {"max_tokens": 5, "stop_token_ids": [1], "eos_token": "x", "return_token_ids": True, "key": {"token": 1}}
+    assert Endpoint(url="http://h/v1", extra_body=body).extra_body == body
+
+
 def test_what_is_no_secret_of_a_url_is_shown() -> None:
     assert without_secrets("http://127.0.0.1:8000/v1") == "http://127.0.0.1:8000/v1"
     assert without_secrets("qwen:7b") == "qwen:7b"

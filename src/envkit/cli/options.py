@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from envkit.clients.endpoint import without_secrets
+from envkit.clients.endpoint import NO_SECRETS, secret_in, without_secrets
 from envkit.errors import UsageError
 
 TABLES = ("args", "sampling", "roles")
@@ -64,6 +64,8 @@ class EvalOptions(BaseModel):
                 cls.model_validate(merged)
             except ValidationError as error:
                 raise UsageError(_complaint(where, error)) from error
+            if (name := secret_in(merged.get("sampling"))) is not None:
+                raise UsageError(f"{where}: sampling: {NO_SECRETS.format(name=name)}, or say --key-env.")
         return cls.model_validate(merged)
 
     def recorded(self) -> dict[str, Any]:
