@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from material import rows as material_rows
 
 from envkit.report import Report, RolloutRow, latest
+from envkit.verify.code.verdict import NO_PROGRAM
 
 binary = st.sampled_from([0.0, 1.0])
 anything = st.one_of(st.none(), st.floats(-5, 5), binary)
@@ -111,6 +112,11 @@ def test_a_judge_that_is_down_costs_the_headline() -> None:
     assert report(*unjudged[:2], *(row(str(n)) for n in range(98))).headline == 1.0
     assert report(*unjudged[:2], failed("x"), *(row(str(n)) for n in range(97))).headline is None
     assert str(report(*unjudged).refused).startswith("no rollout was scored: a judge failed; ask it again")
+
+
+@pytest.mark.parametrize("reason", ["empty", "no_box", "unclosed_think", "no_hashes", "no_code", NO_PROGRAM.reason])
+def test_every_verifiers_word_for_a_reply_without_an_answer_is_counted(reason: str) -> None:
+    assert report(row("a", reward=0.0, reason=reason), row("b", reason="different")).no_answer == 1
 
 
 def test_pass_at_k_and_majority_are_there_where_k_is() -> None:

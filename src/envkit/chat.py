@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from envkit.clients.base import Client, Completion, Request
-from envkit.errors import ContextOverflow, EnvError, EnvkitError, ModelError, Truncated, TruncationReason
+from envkit.errors import AnswerTooLong, ContextOverflow, EnvError, EnvkitError, ModelError, Truncated, TruncationReason
 from envkit.events import CallEnded, LoopHeld, ToolEnded
 from envkit.tools import Done, Outcome, Tool, use
 from envkit.types import Content, Message, ToolCall
@@ -141,11 +141,13 @@ class Chat:
     async def _complete(self, request: Request) -> Completion:
         try:
             return await self.client.complete(request)
-        except ContextOverflow as error:
-            self.cut_short("context", error)
         except EnvkitError as error:
             self.rollout.emit(CallEnded(self.rollout.trace, self.agent, error=str(error)))
-            raise
+            if not isinstance(error, ContextOverflow):
+                raise
+            if request.call == 0 and error.would_fit(request.size()):  # no history has grown: a setting is wrong
+                raise AnswerTooLong(error.advice, status=error.status) from error
+            self.cut_short("context", error)
 
     def _stay_within_limits(self) -> None:
         limits = self.rollout.limits

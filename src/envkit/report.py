@@ -23,7 +23,7 @@ SHORT, LONG = 120, 240
 """Bytes of JSON that a model's answer or reason, and an error's message, may take of a row."""
 TOOLS = 12
 """Tools of a rollout that its row names; more would not fit in a kilobyte. The trace has all."""
-NO_ANSWER = frozenset({"empty", "no_box", "unclosed_think"})
+NO_ANSWER = frozenset({"empty", "no_box", "unclosed_think", "no_hashes", "no_code", "no program in the reply"})
 """Reasons of a verifier that found no answer in the reply."""
 MAX_INFRA_FAILURES = 0.02
 """The share of rollouts that may fail for infrastructure reasons before there is no headline number."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, cast, get_type_hints
 
 import orjson
@@ -60,14 +61,20 @@ class Tool:
 
     @classmethod
     def of(cls, function: Callable[..., Any] | Tool) -> Tool:
-        """The tool of a function, closure, bound method or callable object."""
+        """The tool of a function, closure, bound method, callable object, or a `partial` of one.
+
+        TypeError for what has no signature that can be read: builtins, classes.
+        """
         if isinstance(function, Tool):
             return function
-        plain = inspect.unwrap(getattr(function, "__func__", function))
-        name = getattr(function, "__name__", type(function).__name__)
+        called = _called(function)
+        plain, bound = inspect.unwrap(getattr(called, "__func__", called)), inspect.ismethod(called)
+        name = getattr(function, "__name__", None) or getattr(called, "__name__", type(called).__name__)
         if not inspect.isfunction(plain):
-            return cls(function, name, *_described(_Signature(type(function).__call__, name, bound=True)))
-        return cls(function, name, *_described(_Signature(plain, name, bound=inspect.ismethod(function))))
+            plain, bound = type(called).__call__, True
+        if not inspect.isfunction(plain):
+            raise TypeError(f"tool '{name}' has no signature that can be read: wrap it in a function of your own")
+        return cls(function, name, *_described(_Signature(plain, name, bound=bound, given=_given(function))))
 
     def to_wire(self) -> dict[str, Any]:
         """The tool in the form of an OpenAI chat completion request."""
@@ -222,12 +229,24 @@ def _as_json(value: object) -> str:
         return str(value)
 
 
+def _called(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function under a `partial`, or the function itself."""
+    return cast("partial[Any]", function).func if isinstance(function, partial) else function
+
+
+def _given(function: Callable[..., Any]) -> frozenset[str]:
+    """The arguments that a `partial` passes itself: the model is not told of them."""
+    if not isinstance(function, partial):
+        return frozenset()
+    return frozenset(inspect.signature(function.func).bind_partial(*function.args, **function.keywords).arguments)
+
+
 class _Signature:
     """A function's signature as a cache key: closures of one `def` share a code object, and so one schema."""
 
-    def __init__(self, function: Callable[..., Any], name: str, *, bound: bool) -> None:
-        self.function, self.name, self.bound = function, name, bound
-        self.key = (function.__code__, name, bound, repr(function.__defaults__), repr(function.__annotations__))
+    def __init__(self, function: FunctionType, name: str, *, bound: bool, given: frozenset[str]) -> None:
+        self.function, self.name, self.bound, self.given = function, name, bound, given
+        self.key = (function.__code__, name, bound, given, repr(function.__defaults__), repr(function.__annotations__))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Signature) and self.key == other.key
@@ -245,6 +264,8 @@ def _described(signature: _Signature) -> tuple[str, dict[str, Any], Callable[[st
     fields: dict[str, Any] = {}
     parameters = list(inspect.signature(function).parameters.values())[1 if signature.bound else 0 :]
     for parameter in parameters:
+        if parameter.name in signature.given:
+            continue
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
             raise TypeError(f"tool '{signature.name}' cannot take {parameter}: a model passes arguments by name")
         default = ... if parameter.default is parameter.empty else parameter.default

@@ -293,13 +293,17 @@ def _exit_code(outcome: Outcome, fail_under: float | None) -> int:
             return exits.BUDGET
         case "endpoint":
             return exits.ENDPOINT
-        case _:
+        case "disk" | "data":
+            return exits.FAILED
+        case None:
             pass
+    if report.failed_by_kind == {"model": report.rollouts}:
+        return exits.ENDPOINT
     if fail_under is not None and (report.mean is None or report.mean < fail_under):
         mean = "there is none" if report.mean is None else f"it is {report.mean:.4f}"
         say(f"\nThe mean is not the {fail_under:g} that --fail-under asks for: {mean}.")
         return exits.GATE
-    return exits.FAILED if report.failed or outcome.stopped is not None else exits.OK
+    return exits.FAILED if report.failed else exits.OK
 
 
 def report_of(directory: RunDirectory, layer: str | None = None) -> Report:

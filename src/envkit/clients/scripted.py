@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
 import sys
 import threading
@@ -96,13 +97,19 @@ class Replay(Client):
         self._by_prompt: dict[str, str | None] = {}
         if file.is_dir():
             file /= "rollouts.jsonl"
+        digest = hashlib.sha256()
         try:
             with file.open("rb") as lines:
                 for number, line in enumerate(lines, 1):
+                    digest.update(line)
                     self._read(line, f"{file}:{number}")
         except OSError as error:
             raise UsageError(f"The replay {file} cannot be read: {error.strerror}.") from error
         self._tasks = {task for task, _, _ in self._replies}
+        self._fingerprint = f"sha256:{digest.hexdigest()}"
+
+    def about(self) -> dict[str, Any]:
+        return {**super().about(), "fingerprint": self._fingerprint}
 
     async def complete(self, request: Request) -> Completion:
         task = "" if request.task is None else request.task.id
