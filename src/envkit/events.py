@@ -84,7 +84,7 @@ class RolloutEnded:
 
 @dataclass(frozen=True, slots=True)
 class LoopHeld:
-    """A sync function held the event loop; `envkit.blocking(fn)` would move it to a thread."""
+    """A function held the event loop; `envkit.blocking(fn)` would move what takes long to a thread."""
 
     trace: Trace
     function: str

@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from envkit.docstrings import described
 from envkit.errors import EnvkitError, InfraError
 from envkit.limits import Deadline, Limits
+from envkit.steps import Steps
 from envkit.types import Content, Image, Text, ToolCall
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Outcome:
     error: str | None = None
     done: Done | None = None
     held: float = 0.0
-    """Seconds for which a sync tool held the event loop."""
+    """Seconds for which the tool held the event loop."""
 
 
 async def use(call: ToolCall, tools: Sequence[Tool], limits: Limits, deadline: Deadline | None) -> Outcome:
@@ -117,7 +118,8 @@ async def _run(tool: Tool, arguments: dict[str, Any], seconds: float | None, dea
                 result = tool.function(**arguments)
                 held = time.perf_counter() - started
                 if inspect.isawaitable(result):
-                    held, result = 0.0, await result
+                    steps = Steps(result)
+                    result, held = await steps, max(held, steps.held)
             return Outcome(_content(result), held=held)
         except Done as done:
             return Outcome(_content(done.value), done=done)
