@@ -28,7 +28,8 @@ class Steps(Generic[T]):
             except StopIteration as end:
                 return end.value
             finally:
-                self.held = max(self.held, time.perf_counter() - started)
+                if (held := time.perf_counter() - started) > self.held:
+                    self.held = held
             step = steps.__next__
             try:
                 yield waits_for

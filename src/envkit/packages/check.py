@@ -35,6 +35,8 @@ from envkit.types import Message, ToolCall
 ORACLE = "oracle"
 HUGE = 1_000_000
 """Characters of the huge reply: more than any model writes."""
+MEASURED = 3
+"""Times that a reward which held the loop is asked once more."""
 TELLING = 20
 """Characters from which an answer that stands in its prompt gives itself away; shorter ones stand there by chance."""
 
@@ -62,7 +64,7 @@ class Bench:
     twin: str | None = None
     """What was said of the first task that has the id of another, after which none could be read."""
     traces: dict[str, list[Trace]] = field(default_factory=dict[str, list[Trace]])
-    held: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+    held: dict[str, list[tuple[float, Trace]]] = field(default_factory=dict[str, list[tuple[float, Trace]]])
     compared: list[Trace] = field(default_factory=list[Trace])
     """Copies of the attempts at each task, with their group rewards."""
 
@@ -73,7 +75,7 @@ class Bench:
 
     def heard(self, event: Event) -> None:
         if isinstance(event, LoopHeld):
-            self.held.setdefault(event.function, []).append(event.seconds)
+            self.held.setdefault(event.function, []).append((event.seconds, event.trace))
 
 
 async def check(
@@ -108,8 +110,8 @@ async def check(
             await _run_scripts(bench)
             again = await _round_trip(bench)
             await _compare_attempts(bench)
-            gates = [gate(bench) for gate in GATES]
-            return [_pins(package, own), *gates, again, await _two_processes(bench)]
+            gates = [_pins(package, own), *(gate(bench) for gate in GATES)]
+            return [*gates, await _loop(bench), again, await _two_processes(bench)]
         finally:
             await _end(env)
 
@@ -332,15 +334,40 @@ def _not_given_away(bench: Bench) -> Gate:
     )
 
 
-def _loop(bench: Bench) -> Gate:
-    """Twice is a habit; once may be the first call's imports, or another process that had the processor."""
-    often = {name: max(seconds) for name, seconds in bench.held.items() if len(seconds) > 1}
-    slow = [f"{name} ({seconds * 1000:.0f} ms)" for name, seconds in sorted(often.items())]
+GATES = (_ids, _prompts, _duplicates, _golds, _oracle, _junk_floor, _unbroken, _not_given_away)
+
+
+# --- the loop ----------------------------------------------------------------------------------------------------
+
+
+async def _loop(bench: Bench) -> Gate:
+    """Only what holds it again and again: a first call imports, and a busy machine makes anything slow at times."""
+    slow: list[str] = []
+    for name, times in sorted(bench.held.items()):
+        seconds = await _at_best(bench, name, times) if len(times) > 1 else 0.0
+        if seconds > HELD_TOO_LONG:
+            slow.append(f"{name} ({seconds * 1000:.0f} ms)")
     says = "held the event loop: envkit.blocking(...) moves what takes long to a thread"
     return _gate("nothing holds the loop", slow, "No function held it for long.", says, "warning")
 
 
-GATES = (_ids, _prompts, _duplicates, _golds, _oracle, _junk_floor, _unbroken, _not_given_away, _loop)
+async def _at_best(bench: Bench, name: str, times: Sequence[tuple[float, Trace]]) -> float:
+    """Seconds for which the function holds the loop; a reward's are measured anew where they were the longest."""
+    longest, trace = max(times, key=lambda time: time[0])
+    if name not in {reward.name for reward in (*bench.env.rewards, *bench.env.metrics)}:
+        return longest
+    return min([longest, *[await _held_again(bench, name, trace) for _ in range(MEASURED)]])
+
+
+async def _held_again(bench: Bench, name: str, trace: Trace) -> float:
+    held = [0.0]
+
+    def heard(event: Event) -> None:
+        if isinstance(event, LoopHeld) and event.function == name:
+            held.append(event.seconds)
+
+    await _scored_again(bench.env, trace.to_json(), trace.task.model_dump(mode="json"), bench.boxes, heard)
+    return max(held)
 
 
 # --- scored again ------------------------------------------------------------------------------------------------
