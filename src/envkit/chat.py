@@ -156,12 +156,18 @@ class Chat:
             self.cut_short("max_total_tokens")
 
     async def _use(self, call: ToolCall, tools: Sequence[Tool]) -> Outcome:
-        rollout = self.rollout
+        rollout, error = self.rollout, None
         started = time.perf_counter()
-        outcome = await use(call, tools, rollout.limits, rollout.deadline)
-        seconds = time.perf_counter() - started
-        rollout.used(call.name if any(tool.name == call.name for tool in tools) else NO_TOOL, seconds, outcome.error)
-        rollout.emit(ToolEnded(rollout.trace, call.name, seconds, outcome.error))
+        try:
+            outcome = await use(call, tools, rollout.limits, rollout.deadline)
+            error = outcome.error
+        except BaseException as ending:
+            error = f"{type(ending).__name__}: {str(ending) or 'the episode ended before the tool did'}"
+            raise
+        finally:
+            seconds = time.perf_counter() - started
+            rollout.used(call.name if any(tool.name == call.name for tool in tools) else NO_TOOL, seconds, error)
+            rollout.emit(ToolEnded(rollout.trace, call.name, seconds, error))
         if outcome.held > HELD_TOO_LONG:
             rollout.emit(LoopHeld(rollout.trace, call.name, outcome.held))
         return outcome

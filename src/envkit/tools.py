@@ -91,16 +91,20 @@ async def use(call: ToolCall, tools: Sequence[Tool], limits: Limits, deadline: D
     tool = next((tool for tool in tools if tool.name == call.name), None)
     if tool is None:
         names = ", ".join(t.name for t in tools) or "none"
-        return _refused(f"There is no tool named '{_shown(call.name)}'. Tools: {names}.")
-    try:
-        arguments = tool.arguments(call.arguments)
-    except ValueError as mistake:
-        return _refused(str(mistake))
-    outcome = await _run(tool, arguments, limits.tool, deadline)
-    return replace(outcome, content=_capped(outcome.content, limits.tool_output))
+        outcome = _refused(f"There is no tool named '{_shown(call.name)}'. Tools: {names}.")
+    else:
+        try:
+            arguments = tool.arguments(call.arguments)
+        except ValueError as mistake:
+            outcome = _refused(str(mistake))
+        else:
+            outcome = await _run(tool, arguments, limits.tool, deadline)
+    content = _capped(outcome.content, limits.tool_output)
+    return replace(outcome, content=content, error=None if outcome.error is None else str(content))
 
 
 async def _run(tool: Tool, arguments: dict[str, Any], seconds: float | None, deadline: Deadline | None) -> Outcome:
+    cancelling = _cancelling()
     for wait in (*UNAVAILABLE_WAITS, None):
         held = 0.0
         scope = asyncio.timeout(seconds)
@@ -126,10 +130,20 @@ async def _run(tool: Tool, arguments: dict[str, Any], seconds: float | None, dea
         except TimeoutError as error:
             if scope.expired():
                 return _refused(f"'{tool.name}' was stopped: it did not finish in {seconds:g} s.")
-            return _refused(f"{type(error).__name__}: {error}")
-        except Exception as error:  # noqa: BLE001 - whatever a tool raises is the model's to read
-            return _refused(f"{type(error).__name__}: {error}")
+            return _raised(error)
+        except asyncio.CancelledError:
+            if _cancelling() > cancelling:
+                raise
+            return _refused("CancelledError: what the tool waited for was cancelled.")
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a tool raises is the model's to read
+            return _raised(error)
     raise AssertionError("the last wait is None, which returned or raised")
+
+
+def _cancelling() -> int:
+    """How often somebody has asked this task to end: no more than before where only what it awaits was cancelled."""
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
 
 
 async def _pause(seconds: float, deadline: Deadline | None) -> None:
@@ -142,6 +156,14 @@ async def _pause(seconds: float, deadline: Deadline | None) -> None:
 
 def _refused(message: str) -> Outcome:
     return Outcome(message, error=message)
+
+
+def _raised(error: BaseException) -> Outcome:
+    """What a tool raised, as text; its kind alone where it cannot say what it is."""
+    try:
+        return _refused(f"{type(error).__name__}: {error}")
+    except Exception:  # noqa: BLE001 - a tool's exception is code of the tool's
+        return _refused(type(error).__name__)
 
 
 def json_object(name: str, text: str) -> dict[str, Any]:
@@ -168,7 +190,7 @@ def _validated(model: type[BaseModel], name: str, text: str) -> dict[str, Any]:
 
 def _mistake(error: ErrorDetails) -> str:
     """One thing that is wrong with the arguments: where, what was expected, and what came."""
-    where = ".".join(map(str, error["loc"]))
+    where = ".".join(_shown(str(step)) for step in error["loc"])
     if error["type"] == "missing":
         return f"{where} is missing"
     if error["type"] == "extra_forbidden":
