@@ -1,4 +1,4 @@
-"""An MCP server of the tests: it counts, draws, fails, refuses, floods, hangs and dies. Speaks HTTP on a port, else stdio."""
+"""A server of the tests: it counts, draws, fails, refuses, floods, hangs, dies. Over HTTP on a port, else stdio."""
 
 import base64
 import os

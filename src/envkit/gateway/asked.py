@@ -34,9 +34,9 @@ class Asked:
     """One call of a program: what the model is asked, and how the program wants to be answered.
 
     `tools` are in the form of a chat completion. `sampling` has what the program said of the allowed fields.
-    `previous` is the id of an answer of this gateway that `messages` continue. `instructions` go before everything,
-    and are not part of what another call may continue; None is for a dialect that says them as messages. `wants` has
-    what only the dialect knows.
+    `previous` is the id of an answer of this gateway that `messages` continue, and `continued` says that another call
+    may continue this one's so. `instructions` go before everything, and are not part of what another call may
+    continue; None is for a dialect that says them as messages. `wants` has what only the dialect knows.
     """
 
     messages: Sequence[Message]
@@ -45,6 +45,7 @@ class Asked:
     stream: bool = False
     model: str = ""
     previous: str | None = None
+    continued: bool = False
     instructions: str | None = None
     wants: Mapping[str, Any] = field(default_factory=dict[str, Any])
 

@@ -141,6 +141,7 @@ class _Body(Wire):
     stream: bool | None = None
     include: list[str] | None = None
     previous_response_id: str | None = None
+    store: bool | None = None
     background: bool | None = None
     conversation: Any = None
     prompt: Any = None
@@ -171,8 +172,12 @@ def asked(body: dict[str, Any]) -> Asked:
         stream=bool(wire.stream),
         model=wire.model,
         previous=wire.previous_response_id,
+        continued=wire.store is not False,
         instructions=wire.instructions or "",
-        wants={"offered": offered, "hidden": ENCRYPTED in (wire.include or ())},
+        wants={
+            "called": {name: (space, tool.name, tool.type) for name, (space, tool) in offered.items()},
+            "hidden": ENCRYPTED in (wire.include or ()),
+        },
     )
 
 
@@ -362,11 +367,11 @@ def _output(answered: Answered) -> list[dict[str, Any]]:
         item = {"type": "message", "id": f"msg_{answered.id}", "role": "assistant", "status": "completed"}
         items.append({**item, "content": [said]})
     for index, call in enumerate(reply.tool_calls):
-        namespace, tool = wants["offered"].get(call.name, (None, None))
-        told = {"call_id": call.id, "name": tool.name if tool else call.name, "status": "completed"}
+        namespace, name, kind = wants["called"].get(call.name, (None, call.name, "function"))
+        told = {"call_id": call.id, "name": name, "status": "completed"}
         if namespace is not None:
             told["namespace"] = namespace
-        if tool is not None and tool.type == "custom":
+        if kind == "custom":
             items.append(
                 {"type": "custom_tool_call", "id": f"ctc_{answered.id}_{index}", **told, "input": _input(call)}
             )
