@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from envkit.errors import EnvError, InfraError
 from envkit.sandbox.pool import outlast
+from envkit.signatures import json_object
 from envkit.terminal import one_line
-from envkit.tools import Tool, ToolFailed, ToolUnavailable, json_object
+from envkit.tools import Tool, ToolFailed, ToolUnavailable
 from envkit.types import Image, Text
 
 if TYPE_CHECKING:

@@ -7,25 +7,16 @@ import inspect
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, cast, get_type_hints
+from functools import partial
+from typing import Any, cast
 
-import orjson
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
-from pydantic.fields import FieldInfo
+from pydantic import BaseModel
 
-from envkit.docstrings import described
 from envkit.errors import EnvkitError, InfraError
 from envkit.limits import Deadline, Limits
+from envkit.signatures import as_json, described_by_signature, shown
 from envkit.types import Content, Image, Text, ToolCall
 
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
-
-SHOWN = 80
-"""Characters of a wrong argument, or of the name of a tool that is none, that are said back to the model."""
-MISTAKES = 5
-"""Wrong arguments that are named in one answer."""
 UNAVAILABLE_WAITS = (0.5, 2.0)
 """Seconds before a tool whose service is down is called again; after the last, the rollout fails for infra."""
 
@@ -60,14 +51,12 @@ class Tool:
 
     @classmethod
     def of(cls, function: Callable[..., Any] | Tool) -> Tool:
-        """The tool of a function, closure, bound method or callable object."""
+        """The tool of a function, closure, bound method, partial or callable object; TypeError for anything else."""
         if isinstance(function, Tool):
             return function
-        plain = inspect.unwrap(getattr(function, "__func__", function))
-        name = getattr(function, "__name__", type(function).__name__)
-        if not inspect.isfunction(plain):
-            return cls(function, name, *_described(_Signature(type(function).__call__, name, bound=True)))
-        return cls(function, name, *_described(_Signature(plain, name, bound=inspect.ismethod(function))))
+        name = _name(function)
+        told = described_by_signature(function, name)
+        return cls(function, name, told.description, told.parameters, told.arguments)
 
     def to_wire(self) -> dict[str, Any]:
         """The tool in the form of an OpenAI chat completion request."""
@@ -91,7 +80,7 @@ async def use(call: ToolCall, tools: Sequence[Tool], limits: Limits, deadline: D
     tool = next((tool for tool in tools if tool.name == call.name), None)
     if tool is None:
         names = ", ".join(t.name for t in tools) or "none"
-        outcome = _refused(f"There is no tool named '{_shown(call.name)}'. Tools: {names}.")
+        outcome = _refused(f"There is no tool named '{shown(call.name)}'. Tools: {names}.")
     else:
         try:
             arguments = tool.arguments(call.arguments)
@@ -154,6 +143,13 @@ async def _pause(seconds: float, deadline: Deadline | None) -> None:
         await asyncio.sleep(seconds)
 
 
+def _name(function: Callable[..., Any]) -> str:
+    name = getattr(function, "__name__", None)
+    if name is None and isinstance(function, partial):
+        return _name(cast("partial[Any]", function).func)
+    return name or type(function).__name__
+
+
 def _refused(message: str) -> Outcome:
     return Outcome(message, error=message)
 
@@ -166,53 +162,18 @@ def _raised(error: BaseException) -> Outcome:
         return _refused(type(error).__name__)
 
 
-def json_object(name: str, text: str) -> dict[str, Any]:
-    """The arguments of a call of the tool `name` as JSON; ValueError with a sentence for the model."""
-    try:
-        raw = orjson.loads(text or "{}")
-    except orjson.JSONDecodeError as error:
-        raise ValueError(f"The arguments of '{name}' are not JSON ({error}). Send one JSON object.") from None
-    if not isinstance(raw, dict):
-        raise ValueError(f"The arguments of '{name}' must be one JSON object, not {type(raw).__name__}.")
-    return cast("dict[str, Any]", raw)
-
-
-def _validated(model: type[BaseModel], name: str, text: str) -> dict[str, Any]:
-    """The arguments as the function takes them. Strictly: a "3" is no number, and nothing is left out or added."""
-    json_object(name, text)
-    try:
-        given = model.model_validate_json(text or "{}", strict=True)
-    except ValidationError as error:
-        wrong = "; ".join(map(_mistake, error.errors(include_url=False)[:MISTAKES]))
-        raise ValueError(f"The arguments of '{name}' do not fit: {wrong}.") from None
-    return {field: getattr(given, field) for field in given.model_fields_set}
-
-
-def _mistake(error: ErrorDetails) -> str:
-    """One thing that is wrong with the arguments: where, what was expected, and what came."""
-    where = ".".join(_shown(str(step)) for step in error["loc"])
-    if error["type"] == "missing":
-        return f"{where} is missing"
-    if error["type"] == "extra_forbidden":
-        return f"{where} is no argument of it"
-    return f"{where}: {error['msg']}, and {_shown(_as_json(error['input']))} came"
-
-
-def _shown(text: str) -> str:
-    """What a model wrote, cut to what a sentence can hold."""
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
-
-
 def _capped(content: Content, most: int | None) -> Content:
     """The content with at most so many characters of text, the middle of what is longer left out and marked."""
-    if most is None:
-        return content
     if isinstance(content, str):
-        return content if len(content) <= most else _without_middle(content, most)
-    return tuple(
-        part if isinstance(part, Image) or len(part.text) <= most else Text(text=_without_middle(part.text, most))
-        for part in content
-    )
+        return _sayable(content, most)
+    return tuple(part if isinstance(part, Image) else Text(text=_sayable(part.text, most)) for part in content)
+
+
+def _sayable(text: str, most: int | None) -> str:
+    """The text so cut, without the lone surrogates that no record or request can hold: a file's name has them."""
+    if most is not None and len(text) > most:
+        text = _without_middle(text, most)
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _without_middle(text: str, most: int) -> str:
@@ -234,45 +195,4 @@ def _content(value: Any) -> Content:
             return parts
     if isinstance(value, BaseModel):
         return value.model_dump_json()
-    return _as_json(cast("object", value))
-
-
-def _as_json(value: object) -> str:
-    try:
-        return orjson.dumps(value, default=str).decode()
-    except orjson.JSONEncodeError:
-        return str(value)
-
-
-class _Signature:
-    """A function's signature as a cache key: closures of one `def` share a code object, and so one schema."""
-
-    def __init__(self, function: Callable[..., Any], name: str, *, bound: bool) -> None:
-        self.function, self.name, self.bound = function, name, bound
-        self.key = (function.__code__, name, bound, repr(function.__defaults__), repr(function.__annotations__))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Signature) and self.key == other.key
-
-    def __hash__(self) -> int:
-        return hash(self.key)
-
-
-@lru_cache(maxsize=1024)
-def _described(signature: _Signature) -> tuple[str, dict[str, Any], Callable[[str], dict[str, Any]]]:
-    """(description, JSON schema of the parameters, what reads arguments by it)."""
-    function = signature.function
-    description, about = described(inspect.getdoc(function) or "")
-    hints = get_type_hints(function, include_extras=True)
-    fields: dict[str, Any] = {}
-    parameters = list(inspect.signature(function).parameters.values())[1 if signature.bound else 0 :]
-    for parameter in parameters:
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
-            raise TypeError(f"tool '{signature.name}' cannot take {parameter}: a model passes arguments by name")
-        default = ... if parameter.default is parameter.empty else parameter.default
-        info = FieldInfo(default=default, description=about.get(parameter.name))
-        fields[parameter.name] = (hints.get(parameter.name, Any), info)
-    model = create_model(signature.name, __config__=ConfigDict(extra="forbid"), **fields)
-    schema = model.model_json_schema()
-    schema.pop("title", None)
-    return description, schema, partial(_validated, model, signature.name)
+    return as_json(cast("object", value))
