@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from envkit.clients.base import Client, Completion, Request
 from envkit.errors import ContextOverflow, EnvError, EnvkitError, ModelError, Truncated, TruncationReason
 from envkit.events import CallEnded, LoopHeld, ToolEnded
+from envkit.limits import Deadline
 from envkit.tools import Done, Outcome, Tool, use
 from envkit.types import Content, Message, ToolCall
 
@@ -37,6 +38,8 @@ class Chat:
         self._rollout = weakref.ref(rollout)  # weak, so that a finished rollout is freed without the collector
         self.agent, self.role, self.client, self.trainable = agent, role, client, trainable
         self.messages: list[Message] = [] if system is None else [Message.system(system)]
+        self.deadline: Deadline | None = None
+        """What stands still while a call of this chat waits, where that is not the rollout's own."""
 
     @property
     def rollout(self) -> Rollout[Any]:
@@ -135,7 +138,7 @@ class Chat:
             sample=rollout.trace.sample,
             agent=self.agent,
             call=rollout.begun(self.agent),
-            deadline=rollout.deadline,
+            deadline=self.deadline or rollout.deadline,
         )
 
     async def _complete(self, request: Request) -> Completion:
