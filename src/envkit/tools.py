@@ -164,16 +164,14 @@ def _raised(error: BaseException) -> Outcome:
 
 def _capped(content: Content, most: int | None) -> Content:
     """The content with at most so many characters of text, the middle of what is longer left out and marked."""
+    if most is None:
+        return content
     if isinstance(content, str):
-        return _sayable(content, most)
-    return tuple(part if isinstance(part, Image) else Text(text=_sayable(part.text, most)) for part in content)
-
-
-def _sayable(text: str, most: int | None) -> str:
-    """The text so cut, without the lone surrogates that no record or request can hold: a file's name has them."""
-    if most is not None and len(text) > most:
-        text = _without_middle(text, most)
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+        return content if len(content) <= most else _without_middle(content, most)
+    return tuple(
+        part if isinstance(part, Image) or len(part.text) <= most else Text(text=_without_middle(part.text, most))
+        for part in content
+    )
 
 
 def _without_middle(text: str, most: int) -> str:
