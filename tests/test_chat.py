@@ -12,8 +12,8 @@ import pytest
 from envkit import Done, Environment, Image, Limits, Message, Rollout, Scripted, Services, Task, run_rollout
 from envkit.clients.base import Client, Completion, Request
 from envkit.clients.scripted import call
-from envkit.errors import ContextOverflow
-from envkit.events import CallEnded
+from envkit.errors import ContextOverflow, InfraError
+from envkit.events import CallEnded, Event, ToolEnded
 from envkit.types import Text, ToolCall, Usage
 
 
@@ -302,3 +302,30 @@ async def test_the_trace_counts_what_tools_were_called_and_what_went_wrong() -> 
         "no such tool": (1, 1),
     }
     assert trace.tools["find"].seconds > 0
+
+
+@pytest.mark.parametrize(
+    ("ending", "errors", "said"),
+    [
+        (InfraError("the box is gone"), 1, "InfraError: the box is gone"),
+        (Done("42"), 0, None),
+        (None, 1, "CancelledError: the episode ended before the tool did"),
+    ],
+)
+async def test_the_call_that_ended_the_episode_is_counted_too(
+    ending: Exception | None, errors: int, said: str | None
+) -> None:
+    class Last(Environment[Task]):
+        async def run(self, rollout: Rollout[Task]) -> None:
+            async def last() -> None:
+                if ending is not None:
+                    raise ending
+                await asyncio.sleep(60)
+
+            await rollout.chat.run_tools([last])
+
+    ended: list[Event] = []
+    services = Services({"policy": Scripted([call("last")])}, listener=ended.append)
+    trace = await run_rollout(Last([], limits=Limits(run=0.2)), Task(id="1", prompt="?"), services)
+    assert (trace.tools["last"].calls, trace.tools["last"].errors) == (1, errors)
+    assert [event.error for event in ended if isinstance(event, ToolEnded)] == [said]

@@ -31,7 +31,7 @@ class CallEnded:
 
 @dataclass(frozen=True, slots=True)
 class ToolEnded:
-    """A tool was called; `error` is what went back to the model in place of a result."""
+    """A tool was called; `error` is what went back to the model in place of a result, or what ended the episode."""
 
     trace: Trace
     tool: str
