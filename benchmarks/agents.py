@@ -13,19 +13,16 @@ import json
 import os
 import platform
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 from statistics import median
 
 from measure import Usage, measure
-from rollouts import BIN, ENVIRONMENTS, HERE, PEERS, VERIFIERS, Figure, make_environments, say, served, table
+from rollouts import BIN, ENVIRONMENTS, PEERS, VERIFIERS, Figure, make_environments, say, served, table
 
 CONCURRENCY, LATENCY = 16, 20
 DESKS, ERRANDS = 200, 9
@@ -95,8 +92,7 @@ def turns(bench: Bench, sizes: Sizes, peers: bool) -> Iterator[Figure]:
 
 def desks(scratch: Path) -> Iterator[Figure]:
     """Episodes of retail-desk at once, each with a database of its own, which the reward compares row by row."""
-    server = [sys.executable, str(HERE / "desk_server.py"), str(DESKS), str(ERRANDS)]
-    with started(server) as port:
+    with served("desk_server.py", DESKS, ERRANDS) as port:
         few, many = (desk_run(scratch, port, at_once) for at_once in (8, DESKS))
     turns = many.said["metrics"]["turns"] * DESKS
     yield Figure("desks at once, all resolved", "share", {"envkit": many.said["mean"]}, at_least=1.0)
@@ -118,18 +114,6 @@ def desk_run(scratch: Path, port: int, at_once: int) -> Usage:
     return usage
 
 
-@contextmanager
-def started(server: list[str]) -> Iterator[int]:
-    """The port that a server's process prints."""
-    process = subprocess.Popen(server, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        yield int(process.stdout.readline())
-    finally:
-        process.terminate()
-        process.wait()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small sizes and few repeats: rough figures")
@@ -144,7 +128,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="envkit-bench-") as scratch:
         rows = Path(scratch) / "none.jsonl"
         rows.touch()
-        with served(rows) as port:
+        with served("server.py", rows) as port:
             bench = Bench(Path(scratch), port)
             for figure in chain(turns(bench, sizes, not options.skip_peers), desks(Path(scratch))):
                 say(f"{figure.name}: {', '.join(f'{who} {value:.3g}' for who, value in figure.values.items())}")

@@ -243,9 +243,10 @@ def repeated(source: Path, target: Path, count: int) -> None:
 
 
 @contextmanager
-def served(rows: Path) -> Iterator[int]:
-    """A server of its own process, which counts for nobody; its port."""
-    process = subprocess.Popen([sys.executable, str(HERE / "server.py"), str(rows)], stdout=subprocess.PIPE, text=True)
+def served(script: str, *args: object) -> Iterator[int]:
+    """A server of its own process, which counts for nobody; the port that it prints."""
+    argv = [sys.executable, str(HERE / script), *map(str, args)]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         yield int(process.stdout.readline())
@@ -295,7 +296,7 @@ def main() -> None:
         make_environments()
     began = time.perf_counter()
     figures: list[Figure] = []
-    with tempfile.TemporaryDirectory(prefix="envkit-bench-") as scratch, served(source) as port:
+    with tempfile.TemporaryDirectory(prefix="envkit-bench-") as scratch, served("server.py", source) as port:
         rows = Path(scratch) / "math500.jsonl"
         repeated(source, rows, max(*sizes.compared, *sizes.crowded))
         bench = Bench(rows, Path(scratch), port)

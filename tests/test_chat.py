@@ -14,7 +14,7 @@ from envkit import Done, Environment, Image, Limits, Message, Rollout, Scripted,
 from envkit.clients.base import Client, Completion, Request
 from envkit.clients.scripted import call
 from envkit.errors import ContextOverflow, InfraError
-from envkit.events import Event, LoopHeld, ToolEnded
+from envkit.events import CallEnded, Event, LoopHeld, ToolEnded
 from envkit.types import Text, ToolCall, Usage
 from envkit.watchdog import Watchdog
 
@@ -195,6 +195,35 @@ async def test_limits_truncate_and_the_rest_is_scored(
 
     trace = await run_rollout(Endless([], rewards=[as_many], limits=limits), task(None), Recording(*replies))
     assert (trace.outcome, trace.stop, trace.reward) == ("truncated", stop, float(turns))
+
+
+async def test_too_much_room_asked_for_the_first_answer_is_a_setting_and_no_overflow() -> None:
+    class Endless(Environment[Task]):
+        async def run(self, rollout: Rollout[Task]) -> None:
+            while True:
+                await rollout.chat.generate("again")
+
+    def zero(rollout: Rollout[Task]) -> float:
+        return 0.0
+
+    env = Endless([], rewards=[zero])
+    for prompt, fits in ((200, True), (None, True), (5000, False)):
+        over = ContextOverflow("no", status=400, prompt=prompt, window=4096, advice="Say --max-tokens.")
+        first = await run_rollout(env, task(None), Recording(over))
+        assert (first.outcome, first.reward) == (("failed", None) if fits else ("truncated", 0.0))
+        assert not fits or (first.error is not None and first.error.message == "Say --max-tokens.")
+        later = await run_rollout(env, task(None), Recording(said("a"), over))
+        assert (later.outcome, later.stop, later.reward) == ("truncated", "context", 0.0)
+
+
+async def test_a_call_that_overflows_has_ended() -> None:
+    class Once(Environment[Task]):
+        async def run(self, rollout: Rollout[Task]) -> None:
+            await rollout.chat.generate()
+
+    heard: list[Any] = []
+    await run_rollout(Once([]), task(), Services({"policy": Recording(ContextOverflow("long"))}, listener=heard.append))
+    assert [event.error for event in heard if isinstance(event, CallEnded)] == ["long"]
 
 
 async def test_another_role_that_is_cut_short_is_a_model_error() -> None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from envkit import Dataset, Message, ModelError, Rollout, Scripted, SingleTurnEnv, Task, Trace, evaluate, weighted
+from envkit.cli.running import report_of
 from envkit.clients.base import Client, Completion, Request
 from envkit.errors import EnvError, UsageError
 from envkit.evaluate import Resume
+from envkit.events import Event, RolloutEnded
 from envkit.progress import SAME_FAILURES, Budget, Progress
-from envkit.runs import RunDirectory
+from envkit.runs import RunDirectory, RunWriter
 from envkit.types import Usage
 
 
@@ -102,6 +106,50 @@ async def test_the_run_stops_when_the_endpoint_is_broken_for_good(tmp_path: Path
     assert (done.mean, done.scored) == (1.0, 500)
 
 
+async def test_failures_that_differ_in_a_requests_id_are_alike() -> None:
+    class Refuses(Client):
+        def __init__(self, *statuses: int) -> None:
+            self.statuses, self.calls = itertools.cycle(statuses), 0
+
+        async def complete(self, request: Request) -> Completion:
+            self.calls += 1
+            said = f"refused (request req_0{self.calls}Abc, id 3f-{self.calls}e, {self.calls * 7} ms)"
+            raise ModelError(said, status=next(self.statuses))
+
+    always, by_turns = Refuses(400), Refuses(400, 401)
+    await evaluate(env(50), always, concurrency=1)
+    await evaluate(env(50), by_turns, concurrency=1)
+    assert (always.calls, by_turns.calls) == (SAME_FAILURES, 50)
+
+
+@pytest.mark.parametrize("budget", [Budget(tokens=10**6), Budget(cost=5.0)])
+async def test_a_budget_of_what_nobody_counts_stops_the_run(tmp_path: Path, budget: Budget) -> None:
+    class Uncounted(Adder):
+        async def complete(self, request: Request) -> Completion:
+            return replace(await super().complete(request), usage=None, model="m")
+
+    client = Uncounted()
+    report = await evaluate(env(50), client, concurrency=1, budget=budget, out=tmp_path / "run")
+    assert len(client.calls) == 1
+    assert "cannot be kept" in str(report.stopped)
+    assert RunDirectory(tmp_path / "run").manifest.status == "budget"
+    assert (await evaluate(env(), Scripted(lambda _: "1"), budget=budget)).stopped is None, "which takes no tokens"
+
+
+async def test_what_a_superseded_attempt_took_was_paid_for(tmp_path: Path) -> None:
+    class FailsLate(SingleTurnEnv[Task]):
+        async def run(self, rollout: Rollout[Task]) -> None:
+            await rollout.chat.generate()
+            if rollout.trace.attempt == 0:
+                raise ModelError("502", retryable=True)
+
+    made = FailsLate(tasks(3), rewards=[correct])
+    await evaluate(made, Adder(), out=tmp_path / "run")
+    report = await evaluate(made, Adder(), out=tmp_path / "run", resume=Resume())
+    assert (report.rollouts, report.failed, report.tokens) == (3, 0, {"prompt": 36, "completion": 24})
+    assert report_of(RunDirectory(tmp_path / "run")) == report
+
+
 async def test_a_budget_drains_and_the_resume_finishes(tmp_path: Path) -> None:
     first = Adder(latency=0.001)
     await evaluate(env(50), first, concurrency=4, budget=Budget(tokens=100), out=tmp_path / "run")
@@ -144,6 +192,46 @@ async def test_changed_inputs_are_refused_or_recorded(tmp_path: Path) -> None:
     assert len(directory.manifest.changes) == 1
 
 
+@pytest.mark.parametrize(
+    ("was", "now", "change"),
+    [
+        ({"provenance": {"args": {"file": "a"}}}, {"provenance": {"args": {"file": "b"}}}, "env.args.file was a, is b"),
+        ({"provenance": {"args": {"x": {"url": 1}}}}, {"provenance": {"args": {"x": {"url": 2}}}}, "env.args.x.url"),
+        ({"sampling": {"url": "a"}}, {"sampling": {"url": "b"}}, "sampling.command line.url was a"),
+    ],
+)
+async def test_only_where_a_model_or_a_file_lies_may_change(
+    tmp_path: Path, was: dict[str, Any], now: dict[str, Any], change: str
+) -> None:
+    class At(Adder):
+        def __init__(self, url: str) -> None:
+            super().__init__()
+            self.url = url
+
+        def about(self) -> dict[str, Any]:
+            return {"url": self.url}
+
+    def lies(file: str) -> SingleTurnEnv[Task]:
+        return SingleTurnEnv(Dataset(tasks(2), about={"file": file}), rewards=[correct])
+
+    await evaluate(lies("a.jsonl"), At("a"), out=tmp_path / "run", **was)
+    await evaluate(lies("b.jsonl"), At("b"), out=tmp_path / "run", resume=Resume(), **was)
+    with pytest.raises(UsageError, match=change):
+        await evaluate(lies("b.jsonl"), At("b"), out=tmp_path / "run", resume=Resume(), **now)
+
+
+async def test_what_an_environment_lacks_is_run_again_with_its_other_failures(tmp_path: Path) -> None:
+    class NoOracle(SingleTurnEnv[Task]):
+        async def run(self, rollout: Rollout[Task]) -> None:
+            raise UsageError("it has no oracle")
+
+    await evaluate(NoOracle(tasks(2), rewards=[correct]), Adder(), out=tmp_path / "run")
+    report = await evaluate(env(2), Adder(), out=tmp_path / "run", resume=Resume())
+    assert report.failed_by_kind == {"usage": 2}
+    report = await evaluate(env(2), Adder(), out=tmp_path / "run", resume=Resume(retry=("env",)))
+    assert (report.failed, report.scored) == (0, 2)
+
+
 async def test_group_rewards_are_the_same_after_a_kill_between_members(tmp_path: Path) -> None:
     def rank(traces: Sequence[Trace]) -> list[float]:
         return [float(sorted(t.sample for t in traces).index(trace.sample)) for trace in traces]
@@ -160,6 +248,50 @@ async def test_group_rewards_are_the_same_after_a_kill_between_members(tmp_path:
     report = await evaluate(made(), again, k=4, out=tmp_path / "torn", resume=Resume())
     assert len(again.calls) == 2
     assert report.mean == whole.mean == 1.0 + (0 + 1 + 2 + 3) / 4
+
+
+def ranked(**more: Any) -> SingleTurnEnv[Task]:
+    """An environment whose only reward compares the attempts."""
+
+    def rank(traces: Sequence[Trace]) -> list[float]:
+        if more:
+            raise KeyError("rank")
+        return [float(trace.sample) for trace in traces]
+
+    return SingleTurnEnv(tasks(3), group_rewards=[rank])
+
+
+async def test_groups_that_are_not_compared_are_unscored_and_counted(tmp_path: Path) -> None:
+    for k, fails, mean, skipped in ((2, ["t1"], 0.5, 1), (2, ["t0", "t1", "t2"], None, 3), (1, [], None, 3)):
+        path = tmp_path / f"{k}-{len(fails)}"
+        report = await evaluate(ranked(), Adder(fails=fails), k=k, out=path)
+        assert (report.mean, report.skipped_groups) == (mean, skipped)
+        assert report.scored + report.unscored + report.failed == 3 * k
+        assert report_of(RunDirectory(path)) == report
+    again = Adder()
+    await evaluate(ranked(), again, k=1, out=tmp_path / "1-0", resume=Resume())
+    assert again.calls == []
+
+
+async def test_a_group_reward_that_raises_fails_its_members_now_and_later(tmp_path: Path) -> None:
+    report = await evaluate(ranked(raises=True), Adder(), k=2, out=tmp_path / "run")
+    assert (report.failed, report.unscored, report.failed_by_kind) == (6, 0, {"env": 6})
+    assert report_of(RunDirectory(tmp_path / "run")) == report
+
+
+async def test_a_disk_that_takes_no_group_rewards_stops_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(RunWriter, "layer", full)
+    report = await evaluate(ranked(), Adder(), k=2, out=tmp_path / "run", concurrency=1)
+    assert report.stopped == "the run directory takes no more: No space left on device. Free space, then resume."
+    monkeypatch.undo()
+    again = Adder()
+    report = await evaluate(ranked(), again, k=2, out=tmp_path / "run", resume=Resume())
+    assert (report.mean, report.scored, ("t0", 0) in again.calls) == (0.5, 6, False)
 
 
 async def test_an_interrupt_launches_nothing_more_and_lets_the_live_ones_end() -> None:
@@ -217,6 +349,33 @@ async def test_a_dataset_whose_own_code_raises_is_named_and_what_was_finished_is
     with pytest.raises(EnvError, match="the dataset raised KeyError: 'row'"):
         await evaluate(SingleTurnEnv(Dataset(breaks), rewards=[correct]), Adder(latency=0.01), out=tmp_path / "run")
     assert len(RunDirectory(tmp_path / "run").rows()) == 5
+
+
+async def test_where_one_worker_breaks_the_others_are_gone_before_the_run_is_closed(tmp_path: Path) -> None:
+    def breaks(event: Event) -> None:
+        if isinstance(event, RolloutEnded) and event.trace.task_id == "t0":
+            raise OSError("the listener's pipe is gone")
+
+    before = asyncio.all_tasks()
+    with pytest.raises(OSError, match="pipe is gone"):
+        await evaluate(env(20), Adder(latency=0.01), concurrency=5, out=tmp_path / "run", listener=breaks)
+    assert asyncio.all_tasks() == before
+
+
+@pytest.mark.parametrize("stray", [asyncio.CancelledError(), SystemExit(2)], ids=["cancelled", "exit"])
+async def test_a_dataset_or_a_close_that_strays_is_the_environments_error(stray: BaseException) -> None:
+    def breaks() -> Iterator[Task]:
+        yield tasks(1)[0]
+        raise stray
+
+    class Closes(SingleTurnEnv[Task]):
+        async def close(self) -> None:
+            raise stray
+
+    with pytest.raises(EnvError, match=f"the dataset raised {type(stray).__name__}"):
+        await evaluate(SingleTurnEnv(Dataset(breaks), rewards=[correct]), Adder())
+    with pytest.raises(EnvError, match=rf"close\(\) of Closes raised {type(stray).__name__}"):
+        await evaluate(Closes(tasks(1), rewards=[correct]), Adder())
 
 
 async def test_an_environment_that_fails_to_close_loses_nothing(tmp_path: Path) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 from typing import Any
 
 import pytest
 
-from envkit import Judge, Limits, ModelError, Scripted, SingleTurnEnv, Task, run_rollout
-from envkit.clients.base import Completion, Request
+from envkit import Judge, Limits, Message, ModelError, Rollout, Scripted, Services, SingleTurnEnv, Task, run_rollout
+from envkit.clients.base import Client, Completion, Request
+from envkit.report import RolloutRow
 
 
 def env(judge: Judge) -> SingleTurnEnv[Task]:
@@ -31,7 +33,18 @@ async def test_the_judges_number_is_the_reward_and_its_call_is_recorded_apart() 
     assert len(trace.turns) == 1
     assert trace.judging[0].prompt[0].content == "2+2?|{answer} it is|4"
     assert not trace.judging[0].trainable
-    assert "prompt " in trace.scores["judge"].reason
+    digest = hashlib.sha256(b"{prompt}|{reply}|{answer}").hexdigest()[:12]
+    assert trace.scores["judge"].reason == f"judged (prompt {digest})", "the template's, the same for all rollouts"
+
+
+async def test_a_prompt_that_is_a_function_is_known_by_its_source() -> None:
+    def shout(rollout: Rollout[Task]) -> str:
+        return rollout.reply.upper()
+
+    judges = [Judge(shout, float), Judge(lambda rollout: rollout.reply, float), Judge(str, float), Judge(shout, float)]
+    reasons = [(await run(judge, "1")).scores["judge"].reason for judge in judges]
+    assert len(set(reasons)) == 3
+    assert reasons[0] == reasons[3]
 
 
 async def test_a_reply_that_cannot_be_read_is_asked_anew_then_masks() -> None:
@@ -43,10 +56,32 @@ async def test_a_reply_that_cannot_be_read_is_asked_anew_then_masks() -> None:
     assert "could not be read" in trace.scores["judge"].reason
 
 
+async def test_each_call_of_a_rollout_sends_a_seed_of_its_own_and_the_same_one_every_time() -> None:
+    class Seeds(Client):
+        async def complete(self, request: Request) -> Completion:
+            sent.append(request.sampling["seed"])
+            return Completion(Message.assistant("well"))
+
+    runs: list[list[int]] = []
+    for _ in range(2):
+        sent: list[int] = []
+        made = env(Judge("?", float, retries=2))
+        services = Services({"policy": Seeds(), "judge": Seeds()}, seed=7)
+        trace = await run_rollout(made, next(iter(made.tasks)), services)
+        assert sent[0] == trace.seed
+        assert len(set(sent)) == len(sent) == 4
+        runs.append(sent)
+    assert runs[0] == runs[1]
+
+
 async def test_a_failing_judge_masks_the_reward() -> None:
     trace = await run(Judge("?", float), ModelError("503"))
     assert (trace.reward, trace.outcome, trace.error) == (None, "completed", None)
     assert "judge failed: 503" in trace.scores["judge"].reason
+    row = RolloutRow.of(trace)
+    assert (row.outcome, row.error_kind, row.reason == row.error) == ("completed", "model", True)
+    trace = await run(Judge("?", float, retries=0), "well")
+    assert RolloutRow.of(trace).error_kind is None, "a reply that cannot be read is no failure"
 
 
 async def test_a_judge_nobody_speaks_for_never_falls_back_to_the_policy() -> None:
@@ -112,7 +147,8 @@ async def test_a_judge_that_always_hangs_masks_the_reward() -> None:
     made.limits = Limits(score=0.5)
     trace = await run_rollout(made, next(iter(made.tasks)), {"policy": Scripted(["4"]), "judge": Hangs([])})
     assert (trace.reward, trace.outcome, trace.error) == (None, "completed", None)
-    assert "judge did not answer in" in trace.scores["judge"].reason
+    assert trace.scores["judge"].fault == "model"
+    assert "judge did not answer in" in str(trace.scores["judge"].reason)
 
 
 async def test_waiting_its_turn_costs_a_judge_no_time() -> None:

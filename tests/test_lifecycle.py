@@ -75,6 +75,59 @@ async def test_whose_fault_it_was(error: Exception, kind: str, name: str) -> Non
     assert trace.info == {"ended": True}
 
 
+STRAY = [asyncio.CancelledError(), SystemExit(2)]
+
+
+@pytest.mark.parametrize("stray", STRAY, ids=["cancelled", "exit"])
+async def test_a_stray_cancellation_or_exit_of_the_environment_is_its_own_error(stray: BaseException) -> None:
+    async def fine(rollout: Rollout[Task]) -> None:
+        await rollout.chat.generate()
+
+    async def strays(rollout: Rollout[Task]) -> None:
+        raise stray
+
+    async def at_end(rollout: Rollout[Task]) -> None:
+        rollout.at_end(lambda: strays(rollout))
+
+    def of_group(_: Sequence[Trace]) -> list[float]:
+        raise stray
+
+    for phase, env in (
+        ("run", Run(strays, rewards=[correct])),
+        ("finish", Run(at_end, rewards=[correct])),
+        ("score: strays", Run(fine, rewards=[strays, correct])),
+        ("score: of_group", Run(fine, rewards=[correct], group_rewards=[of_group])),
+    ):
+        for trace in await run_group(env, TASK, Scripted(["5", "5"]), 2):
+            assert trace.error is not None
+            assert (trace.outcome, trace.error.kind, trace.error.phase) == ("failed", "env", phase)
+            assert trace.error.type == type(stray).__name__
+            assert trace.rewards == ({"correct": 1.0} if phase.startswith("score") else {})
+
+
+@pytest.mark.parametrize("stray", STRAY, ids=["cancelled", "exit"])
+async def test_a_startup_that_strays_is_the_environments_error(stray: BaseException) -> None:
+    class Starts(SingleTurnEnv[Task]):
+        async def startup(self) -> None:
+            raise stray
+
+    trace = await run_rollout(Starts([TASK]), TASK, Scripted([]))
+    assert trace.error is not None
+    assert (trace.error.kind, trace.error.type, trace.error.phase) == ("env", type(stray).__name__, "setup")
+
+
+async def test_every_at_end_runs_and_the_first_error_is_kept() -> None:
+    async def episode(rollout: Rollout[Task]) -> None:
+        rollout.at_end(lambda: rollout.info["missing"])
+        rollout.at_end(lambda: rollout.info.update(seen=(1, 2)))
+        rollout.at_end(lambda: 1 / 0)
+
+    trace = await run_rollout(Run(episode), TASK, Scripted([]))
+    assert trace.error is not None
+    assert (trace.error.type, trace.error.phase, trace.stop) == ("KeyError", "finish", "error")
+    assert trace.info == {"seen": [1, 2]}
+
+
 async def test_only_our_deadline_is_a_truncation() -> None:
     async def hangs(rollout: Rollout[Task]) -> None:
         await asyncio.sleep(60)
@@ -117,6 +170,22 @@ async def test_every_reward_runs_and_partial_values_are_kept() -> None:
     assert trace.error is not None
     assert (trace.error.kind, trace.error.phase) == ("env", "score: broken")
     assert "KeyError: 'gold'" in str(trace.error.traceback)
+
+
+async def test_a_metric_that_raises_or_hangs_fails_nothing() -> None:
+    def broken(_: Rollout[Task]) -> float:
+        raise KeyError("column")
+
+    async def hangs(_: Rollout[Task]) -> float:
+        await asyncio.sleep(60)
+        return 1.0
+
+    env = SingleTurnEnv([TASK], rewards=[correct], metrics=[broken, hangs], limits=Limits(score=0.05))
+    trace = await run_rollout(env, TASK, Scripted(["5"]))
+    assert (trace.outcome, trace.reward, trace.error) == ("completed", 1.0, None)
+    assert trace.metrics == {"broken": None, "hangs": None}
+    assert str(trace.scores["broken"].reason).startswith("KeyError: 'column' (test_lifecycle.py:")
+    assert trace.scores["hangs"].reason == "score did not finish in 0.05 s"
 
 
 async def test_an_undecided_reward_leaves_the_rollout_unscored() -> None:
@@ -215,6 +284,7 @@ async def test_info_is_json_of_at_most_a_megabyte(info: dict[str, Any], said: st
     await score(SingleTurnEnv([TASK], rewards=[correct]), trace, Services({}))
     assert (trace.outcome, trace.reward) == ("failed", None)
     assert said in trace.error.message
+    assert Trace.from_json(trace.to_json()).info == {}, "and the record can be written"
 
 
 async def test_a_sync_reward_that_holds_the_loop_is_named() -> None:
@@ -310,6 +380,35 @@ async def test_group_rewards_see_the_members_that_have_a_reward() -> None:
     assert [t.reward for t in traces] == [2.0, -1.0, None]
     alone = await run_group(env, TASK, Scripted(["5"]), 1)
     assert alone[0].rewards == {"correct": 1.0}
+
+
+async def test_group_rewards_alone_leave_nothing_that_is_not_compared() -> None:
+    seen: list[float | None] = []
+
+    def rank(traces: Sequence[Trace]) -> list[float]:
+        seen.extend(trace.reward for trace in traces)
+        return [float(trace.sample) for trace in traces]
+
+    env = SingleTurnEnv([TASK], metrics=[correct], group_rewards=[rank])
+    traces = await run_group(env, TASK, Scripted(["5"] * 3), 3)
+    assert (seen, [t.reward for t in traces]) == ([None] * 3, [0.0, 1.0, 2.0])
+    alone = await run_group(env, TASK, Scripted(["5"]), 1)
+    assert (alone[0].outcome, alone[0].reward, alone[0].agent_rewards) == ("completed", None, {})
+    env = SingleTurnEnv([TASK], rewards=[weighted(correct, 0.0)], group_rewards=[rank])
+    assert [t.reward for t in await run_group(env, TASK, Scripted(["5"]), 1)] == [None]
+
+
+async def test_a_group_reward_has_a_deadline() -> None:
+    async def hangs(_: Sequence[Trace]) -> list[float]:
+        await asyncio.sleep(60)
+        return []
+
+    env = SingleTurnEnv([TASK], rewards=[correct], group_rewards=[hangs])
+    services = Services({"policy": Scripted(["5"] * 2)}, limits=Limits(score=0.05))
+    for trace in await run_group(env, TASK, services, 2):
+        assert trace.error is not None
+        assert (trace.outcome, trace.error.message) == ("failed", "score did not finish in 0.05 s")
+        assert trace.rewards == {"correct": 1.0}
 
 
 async def test_each_sample_has_its_own_seed_and_the_same_one_every_time() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -30,6 +31,17 @@ async def test_nested_and_parallel_pauses_count_once() -> None:
     assert scope.expired()
 
 
+async def test_a_pause_that_begins_after_the_end_only_puts_it_off() -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.02) as scope:
+            deadline = Deadline(scope)
+            time.sleep(0.03)  # noqa: ASYNC251 - whoever holds the loop keeps the timeout from firing
+            with deadline.paused():
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(5)
+    assert scope.expired()
+
+
 async def test_given_back_time_extends_the_deadline() -> None:
     async with asyncio.timeout(0.1) as scope:
         deadline = Deadline(scope)
@@ -45,6 +57,7 @@ async def test_no_deadline_is_none_to_pause() -> None:
         deadline = Deadline(scope)
         with deadline.paused():
             await asyncio.sleep(0)
+            deadline.give_back(1.0)
         deadline.give_back(1.0)
         assert scope.when() is None
 

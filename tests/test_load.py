@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from ast import literal_eval
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -257,8 +258,12 @@ def test_the_cache_serves_the_pinned_revision_and_no_other(tmp_path: Path, close
     assert done.stdout == "['q0', 'q1', 'q2', 'q3', 'q4']\n", done.stderr
     done = in_new_process(LIST.format(f", revision={'f' * 40!r}"), tmp_path, **home)
     assert f"is in the local cache at another revision than {'f' * 40}" in done.stderr
-    unpinned = "tasks = hf_tasks('nobody/sums', 'train', prompt='question'); list(tasks); print(tasks.about['commit'])"
-    assert in_new_process(unpinned, tmp_path, **home).stdout == f"{revision}\n"
+    unpinned = "tasks = hf_tasks('nobody/sums', 'train', prompt='question'); list(tasks); print(tasks.about)"
+    about = literal_eval(in_new_process(unpinned, tmp_path, **home).stdout)
+    assert about["commit"] == revision
+    assert about["built"]["by"].startswith("datasets ")
+    assert about["built"] == literal_eval(in_new_process(unpinned, tmp_path, **home).stdout)["built"]
+    assert len(about["built"]["fingerprint"]) >= 16
 
 
 def test_a_directory_of_the_datasets_name_is_not_taken_for_it(tmp_path: Path, closed_port: str) -> None:

@@ -36,8 +36,10 @@ def test_the_seven_lines_run_as_printed(tmp_path: Path) -> None:
     assert evaluated(tmp_path / "sums.py", "-e", "nop")["mean"] == 0.0
 
 
-@pytest.mark.parametrize("name", ["first_environment", "tools_with_state"])
+@pytest.mark.parametrize("name", ["tools_with_state", "mcp_tools"])
 def test_an_example_and_its_oracle(tmp_path: Path, name: str) -> None:
+    if name == "mcp_tools":
+        pytest.importorskip("mcp", reason="the extra envkit[mcp] is not installed")
     assert evaluated(copied(f"{name}.py", tmp_path), "-e", "oracle")["mean"] == 1.0
 
 
@@ -52,7 +54,7 @@ def test_what_a_model_has_run_is_run_in_a_sandbox_and_judged(name: str, tmp_path
 
 
 def test_the_group_reward_pays_the_shortest_right_answer(tmp_path: Path) -> None:
-    report = evaluated(copied("group_reward.py", tmp_path), "-e", "oracle", "-n", "3", "-k", "2")
+    report = evaluated(copied("in_a_trainer.py", tmp_path), "-e", "oracle", "-n", "3", "-k", "2")
     assert report["rewards"] == {"correct": 1.0, "shortest": 1.0}
     assert report["mean"] == pytest.approx(1.1)
 
@@ -73,11 +75,8 @@ def test_the_simulated_user_and_the_judge(tmp_path: Path) -> None:
     assert len(server.bodies) == 4
 
 
-def test_what_a_trainer_does(tmp_path: Path) -> None:
-    source = (REPOSITORY / "examples" / "in_a_trainer.py").read_text()
-    program = tmp_path / "trainer.py"
-    program.write_text(source.replace('find("math-500").load()', 'find("math-500").load("sample")'))
-    assert program.read_text() != source
+def test_what_a_trainer_does() -> None:
+    program = REPOSITORY / "examples" / "in_a_trainer.py"
     with Server(lambda _: "It is \\boxed{5}.") as server:
         command = [sys.executable, str(program), server.url, "model"]
         ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

@@ -7,7 +7,6 @@ import json
 import math
 import statistics
 from collections import Counter
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 from material import rows as material_rows
 
 from envkit.report import Report, RolloutRow, latest
+from envkit.verify.code.verdict import NO_PROGRAM
 
 binary = st.sampled_from([0.0, 1.0])
 anything = st.one_of(st.none(), st.floats(-5, 5), binary)
@@ -30,8 +30,8 @@ def failed(task: str, sample: int = 0, kind: str = "infra", **more: Any) -> Roll
     return row(task, sample, None, outcome="failed", stop="error", error_kind=kind, **more)
 
 
-def report(*rows: RolloutRow, k: int = 1) -> Report:
-    return Report.of(rows, env="e", model="m", k=k)
+def report(*rows: RolloutRow, k: int = 1, **more: Any) -> Report:
+    return Report.of(rows, env="e", model="m", k=k, **more)
 
 
 def test_the_highest_attempt_counts() -> None:
@@ -104,6 +104,21 @@ def test_truncation_answers_retries_tokens_cost_and_time_are_accounted_for() -> 
     assert report(row("a", cost=0.5), row("b")).cost is None
 
 
+def test_a_judge_that_is_down_costs_the_headline() -> None:
+    unjudged = [row(f"u{n}", reward=None, rewards={"judge": None}, error_kind="model") for n in range(3)]
+    found = report(*unjudged, *(row(str(n)) for n in range(97)))
+    assert (found.mean, found.headline, found.unscored, found.failed) == (1.0, None, 3, 0)
+    assert found.refused == "3 of 100 rollouts are unscored because a judge failed; ask it again with `envkit rescore`"
+    assert report(*unjudged[:2], *(row(str(n)) for n in range(98))).headline == 1.0
+    assert report(*unjudged[:2], failed("x"), *(row(str(n)) for n in range(97))).headline is None
+    assert str(report(*unjudged).refused).startswith("no rollout was scored: a judge failed; ask it again")
+
+
+@pytest.mark.parametrize("reason", ["empty", "no_box", "unclosed_think", "no_hashes", "no_code", NO_PROGRAM.reason])
+def test_every_verifiers_word_for_a_reply_without_an_answer_is_counted(reason: str) -> None:
+    assert report(row("a", reward=0.0, reason=reason), row("b", reason="different")).no_answer == 1
+
+
 def test_pass_at_k_and_majority_are_there_where_k_is() -> None:
     rows = [row("a", s, float(s < 1), answer=str(min(s, 1))) for s in range(4)]
     found = report(*rows, k=4)
@@ -144,8 +159,12 @@ def test_a_majority_is_of_those_that_answered_and_a_task_without_answers_is_not_
 def test_a_group_too_small_for_its_group_reward_is_counted() -> None:
     whole = [row("a", s, rewards={"own": 1.0, "shorter": 0.5}) for s in range(2)]
     small = [row("b", 0, rewards={"own": 1.0}), failed("b", 1)]
-    assert report(*whole, *small, k=2).skipped_groups == 1
-    assert report(*whole, k=2).skipped_groups == 0
+    names = ["shorter"]
+    assert report(*whole, *small, k=2, group_rewards=names).skipped_groups == 1
+    assert report(*whole, k=2, group_rewards=names).skipped_groups == 0
+    assert report(*small, k=2, group_rewards=names).skipped_groups == 1, "also where no group has them"
+    assert report(row("c", reward=None), k=1, group_rewards=names).skipped_groups == 1
+    assert report(row("a"), k=1).skipped_groups == 0
 
 
 @pytest.mark.parametrize(
@@ -207,9 +226,11 @@ def test_one_task_has_no_standard_error() -> None:
     assert (found.mean, found.stderr, found.ci95, found.headline) == (0.5, None, None, 0.5)
 
 
-def test_attempts_of_a_resumed_run_do_not_count_twice() -> None:
-    first = row("a", prompt_tokens=5)
-    assert report(first, replace(first, attempt=1, prompt_tokens=7)).tokens == {"prompt": 7, "completion": 0}
+def test_attempts_of_a_resumed_run_do_not_count_twice_but_were_paid_for() -> None:
+    first = failed("a", prompt_tokens=5, cost=0.5)
+    found = report(first, row("a", attempt=1, prompt_tokens=7, cost=0.25))
+    assert (found.rollouts, found.failed, found.tokens) == (1, 0, {"prompt": 12, "completion": 0})
+    assert found.cost == 0.75
 
 
 def test_what_a_model_wrote_cannot_steer_the_terminal() -> None:

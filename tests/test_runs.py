@@ -12,10 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from envkit import Image, Message, Task, Trace
+from envkit import Environment, Image, Message, Rollout, Scripted, Task, Trace, run_rollout
+from envkit.clients.scripted import Replay, call
 from envkit.errors import UsageError
 from envkit.report import RolloutRow
 from envkit.runs import Manifest, RunDirectory, RunWriter
+from envkit.task import RecordedTask
 from envkit.trace import ErrorRecord, Score, Turn
 
 
@@ -53,6 +55,45 @@ def test_a_task_with_integers_beyond_64_bits_is_kept_as_it_is(tmp_path: Path) ->
     (trace,) = run.traces(run.rows())
     assert trace.task.answer == task.answer
     assert trace.task.hash == task.hash
+
+
+async def test_half_of_a_surrogate_pair_is_kept_wherever_it_comes_from(tmp_path: Path) -> None:
+    half = "\ud83d"
+    task = Task(id="t", prompt=f"row {half}", answer={"gold": half})
+
+    def echo(text: str) -> str:
+        return text + half
+
+    class Echo(Environment[Task]):
+        async def run(self, rollout: Rollout[Task]) -> None:
+            await rollout.chat.run_tools([echo])
+
+    def fails(_: Rollout[Task]) -> float:
+        raise ValueError(half)
+
+    def says(_: Rollout[Task]) -> Score:
+        return Score(value=1.0, answer=half, reason=half)
+
+    path = tmp_path / "run"
+    with RunWriter.create(path, Manifest.begin("e", "m")) as run:
+        for sample, reward in enumerate((says, fails)):
+            env = Echo([task], rewards=[reward])
+            trace = await run_rollout(env, task, Scripted([call("echo", text="x"), "done"]), sample=sample)
+            assert Trace.from_json(trace.to_json()) == trace
+            run.append(trace)
+            run.layer("again", [trace])
+    directory = RunDirectory(path)
+    rows = directory.rows("again")
+    assert [(row.answer, row.reason, row.error) for row in rows] == [
+        (half, half, None),
+        (None, None, f"ValueError: {half}"),
+    ]
+    traces = list(directory.traces(rows))
+    assert [half in trace.turns[1].prompt[0].text for trace in traces] == [True, True]
+    assert (traces[0].task, traces[0].task_hash) == (RecordedTask.model_validate(task.model_dump()), task.hash)
+    (path / "index.jsonl").unlink()
+    assert [row.answer for row in RunDirectory(path).rows()] == [half, None]
+    Replay(path)
 
 
 def test_a_row_is_under_a_kilobyte_also_where_the_model_is_hostile(tmp_path: Path) -> None:
@@ -119,6 +160,46 @@ def test_a_record_of_an_unknown_schema_is_refused_by_name(tmp_path: Path) -> Non
         list(run.traces(run.rows()))
 
 
+@pytest.mark.parametrize("line", ["5", "{}", "{", "[]", '{"task_id": "t1", "offset": 0, "length": "9"}'])
+@pytest.mark.parametrize("at", [0, 1, 3])
+def test_a_bad_row_ends_the_index_which_is_made_again(tmp_path: Path, line: str, at: int) -> None:
+    path = write(tmp_path / "run", *(made(n) for n in range(3)))
+    rows = RunDirectory(path).rows()
+    lines = (path / "index.jsonl").read_text().splitlines()
+    (path / "index.jsonl").write_text("".join(f"{text}\n" for text in [*lines[:at], line, *lines[at:]]))
+    assert RunDirectory(path).rows() == rows
+    RunWriter.reopen(path).close()
+    assert (path / "index.jsonl").read_text().splitlines() == lines
+
+
+HEAD = {"schema": 1, "id": "x", "created": "", "env": "e", "model": "m"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("scores/group.jsonl", "5\n", "scores/group.jsonl:1 is damaged"),
+        ("scores/group.jsonl", '{"task_hash": "x"}\n', "scores/group.jsonl:1 is damaged: it has no 'sample'"),
+        ("tasks.jsonl", "{}\n", "tasks.jsonl:1 is damaged: it has no 'hash'"),
+        ("tasks.jsonl", '{"hash": "x", "task": {}}\n', "tasks.jsonl:1 is damaged: id: Field required"),
+        ("tasks.jsonl", None, r"tasks.jsonl is damaged: the task of .*rollouts.jsonl \(byte 0\) is not there"),
+        ("run.json", json.dumps({**HEAD, "inputs": {"selection": None}}), "run.json is damaged: .*'selection' must be"),
+        ("run.json", "[]", "run.json has a record of schema None"),
+        ("rollouts.jsonl", "{}\n", r"rollouts.jsonl \(byte 0\) has a record of schema None"),
+    ],
+)
+def test_a_damaged_run_says_where(tmp_path: Path, name: str, text: str | None, told: str) -> None:
+    path = write(tmp_path / "run", made(1))
+    (path / name).parent.mkdir(exist_ok=True)
+    if text is None:
+        (path / name).unlink()
+    else:
+        (path / name).write_text(text)
+    with pytest.raises(UsageError, match=told) as refused:
+        list(RunDirectory(path).traces(RunDirectory(path).rows()))
+    assert "\n" not in str(refused.value)
+
+
 def test_unknown_fields_survive(tmp_path: Path) -> None:
     path = write(tmp_path / "run", made(1))
     raw = json.loads((path / "rollouts.jsonl").read_text())
@@ -160,7 +241,30 @@ def test_images_lie_beside_the_records_by_digest(tmp_path: Path) -> None:
     (image,) = next(run.traces(run.rows())).prompt(0)[0].content
     assert isinstance(image, Image)
     assert image.data is None
-    assert run.blob(image).data == picture.data
+    (again,) = run.traces(run.rows())
+    run.load_images(again)
+    (loaded,) = again.prompt(0)[0].images
+    assert loaded.data == again.task.messages()[0].images[0].data == picture.data
+    for blob in (path / "blobs").iterdir():
+        blob.write_bytes(b"another")
+    (again,) = run.traces(run.rows())
+    with pytest.raises(UsageError, match=r"blobs/.*, an image of task 't', cannot be read: the blob does not have"):
+        run.load_images(again)
+
+
+def test_an_image_that_only_a_judge_saw_is_kept(tmp_path: Path) -> None:
+    first, second = Image.of(b"first"), Image.of(b"second")
+    trace = made(1)
+    trace.judging.append(Turn(agent="judge", prompt=(Message.user((first,)),), reply=Message.assistant("1")))
+    with RunWriter.create(tmp_path / "run", Manifest.begin("e", "m")) as run:
+        run.append(trace)
+        trace.judging[0] = trace.judging[0].model_copy(update={"prompt": (Message.user((second,)),)})
+        run.layer("again", [trace])
+    for layer, image in ((None, first), ("again", second)):
+        directory = RunDirectory(tmp_path / "run")
+        (read,) = directory.scored_traces(directory.rows(), layer)
+        directory.load_images(read)
+        assert read.judging[0].prompt[0].images[0].data == image.data
 
 
 def test_a_disk_that_takes_no_more_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,6 +288,15 @@ def test_a_disk_that_takes_no_more_leaves_whole_lines(tmp_path: Path, monkeypatc
     assert 0 < saved < 100
     directory = RunDirectory(tmp_path / "run")
     assert [t.task_id for t in directory.traces(directory.rows())][:saved] == [f"t{n}" for n in range(saved)]
+
+
+def test_a_closed_run_writes_nothing_into_the_files_of_others(tmp_path: Path) -> None:
+    run = RunWriter.create(tmp_path / "run", Manifest.begin("e", "m"))
+    run.close()
+    with (tmp_path / "other").open("wb") as first, (tmp_path / "more").open("wb") as second:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            run.append(made(1))
+        assert (os.fstat(first.fileno()).st_size, os.fstat(second.fileno()).st_size) == (0, 0)
 
 
 def test_rows_of_a_trace_add_up_its_calls() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from enum import Enum
+from functools import partial
 from typing import Any
 
 import pytest
@@ -24,6 +25,10 @@ class Colour(Enum):
 class Point(BaseModel):
     x: int
     y: int
+
+
+class Anything:
+    """No schema can be made of it."""
 
 
 def add(a: int, b: int = 2) -> int:
@@ -68,6 +73,30 @@ def test_enums_and_models_are_in_the_schema_and_arrive_as_themselves() -> None:
     outcome = asyncio.run(run(paint, '{"colour": "red", "at": {"x": 1, "y": 2}}'))
     assert outcome.content == "done"
     assert seen == [Colour.RED, Point(x=1, y=2)]
+
+
+def test_a_partial_is_told_of_without_what_it_passes_itself() -> None:
+    class Shop:
+        def price(self, item: str, currency: str) -> str:
+            """What an item costs."""
+            return f"{item}: 3 {currency}"
+
+    def find(store: Anything, name: str) -> str:
+        return name
+
+    assert asyncio.run(run(partial(add, 40), '{"b": 2}')).content == "42"
+    assert asyncio.run(run(partial(add, b=5), '{"a": 2}')).content == "7"
+    assert "b is no argument of it" in str(asyncio.run(run(partial(add, b=5), '{"a": 2, "b": 1}')).error)
+    assert asyncio.run(run(partial(Shop().price, currency="euro"), '{"item": "tea"}')).content == "tea: 3 euro"
+    assert asyncio.run(run(partial(find, Anything()), '{"name": "x"}')).content == "x"
+    tool = Tool.of(partial(partial(add, 1), b=2))
+    assert (tool.name, tool.description, tool.parameters["properties"]) == ("add", "Add two numbers.", {})
+
+
+@pytest.mark.parametrize("function", [len, dict.fromkeys, int, partial(len)], ids=lambda f: type(f).__name__)
+def test_what_has_no_signature_is_refused_in_a_sentence(function: Any) -> None:
+    with pytest.raises(TypeError, match="has no signature that can be read: wrap it in a function of your own"):
+        Tool.of(function)
 
 
 def test_closures_of_one_function_share_a_schema_but_not_their_state() -> None:
@@ -177,6 +206,13 @@ async def test_an_unavailable_tool_is_tried_again_then_fails_for_infra(monkeypat
     assert (await run(recovers)).content == "ok"
     with pytest.raises(InfraError, match="tool 'down' was unavailable 3 times: 503"):
         await run(down)
+
+
+async def test_a_tool_that_would_end_the_process_is_a_tool_that_raised() -> None:
+    def leaves() -> None:
+        raise SystemExit("usage: leaves FILE")
+
+    assert (await run(leaves)).content == "SystemExit: usage: leaves FILE"
 
 
 async def test_an_infra_error_is_not_the_models_to_read() -> None:

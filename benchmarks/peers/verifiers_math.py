@@ -6,16 +6,14 @@ process (one request, no program launched, which its `Harness.launch` allows), a
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from collections.abc import Iterable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import verifiers.v1 as vf
+from verifiers_run import rewards, session
 
 SYSTEM = "Please reason step by step, and put your final answer within \\boxed{}."
 __all__ = ["MathHarness", "MathTaskset"]
@@ -43,12 +41,6 @@ class MathTaskset(vf.Taskset[MathTask, MathConfig]):
                 id=row["unique_id"], prompt=row["problem"], system_prompt=SYSTEM, answer=row["answer"], name=None
             )
             yield MathTask(data, self.config.task)
-
-
-@cache
-def session() -> aiohttp.ClientSession:
-    """One for the process: verifiers makes a harness for each episode."""
-    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
 
 
 class MathHarnessConfig(vf.HarnessConfig):
@@ -83,34 +75,8 @@ class MathHarness(vf.Harness[MathHarnessConfig]):
 
 
 def main(url: str, rows: str, n: str, concurrency: str, out: str) -> None:
-    from verifiers.v1.cli.eval.runner import run_eval
-    from verifiers.v1.configs.cli.eval import EvalConfig
-
-    config = EvalConfig.model_validate(
-        {
-            "env": {
-                "taskset": {"id": "verifiers_math", "rows": rows},
-                "agent": {"harness": {"id": "verifiers_math"}, "runtime": {"type": "subprocess"}},
-            },
-            "model": "bench",
-            "client": {"base_url": url, "api_key_var": "BENCH_KEY"},
-            "select": {"limit": int(n)},
-            "max_concurrent": int(concurrency),
-            "rich": None,
-            "push": False,
-            "output_dir": out,
-        }
-    )
-
-    async def run() -> list[vf.Episode]:
-        try:
-            return await run_eval(config)
-        finally:
-            await session().close()
-
-    episodes = asyncio.run(run())
-    rewards = [trace.reward for episode in episodes for trace in episode.traces if trace.ok]
-    print(json.dumps({"rollouts": len(rewards), "right": sum(rewards)}))
+    given = rewards("verifiers_math", {"rows": rows}, url, n, concurrency, out)
+    print(json.dumps({"rollouts": len(given), "right": sum(given)}))
 
 
 if __name__ == "__main__":

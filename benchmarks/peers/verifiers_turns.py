@@ -6,15 +6,13 @@ and keeps the conversation itself, with no program launched and no MCP server; `
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from collections.abc import Iterable
-from functools import cache
 from typing import Any
 
-import aiohttp
 import verifiers.v1 as vf
+from verifiers_run import rewards, session
 
 RESULT = "The shelf holds three boxes of screws, one of them open, and a note that says when it was last counted. " * 4
 LOOK = {
@@ -48,12 +46,6 @@ class ShelfTaskset(vf.Taskset[ShelfTask, ShelfConfig]):
         for i in range(self.config.count):
             data = vf.TaskData(id=str(i), prompt=f"Look at every shelf of room {i}.", name=None)
             yield ShelfTask(data, self.config.task)
-
-
-@cache
-def session() -> aiohttp.ClientSession:
-    """One for the process: verifiers makes a harness for each episode."""
-    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
 
 
 class ShelfHarnessConfig(vf.HarnessConfig):
@@ -95,34 +87,8 @@ class ShelfHarness(vf.Harness[ShelfHarnessConfig]):
 
 
 def main(url: str, n: str, concurrency: str, out: str) -> None:
-    from verifiers.v1.cli.eval.runner import run_eval
-    from verifiers.v1.configs.cli.eval import EvalConfig
-
-    config = EvalConfig.model_validate(
-        {
-            "env": {
-                "taskset": {"id": "verifiers_turns", "count": int(n)},
-                "agent": {"harness": {"id": "verifiers_turns"}, "runtime": {"type": "subprocess"}},
-            },
-            "model": "bench",
-            "client": {"base_url": url, "api_key_var": "BENCH_KEY"},
-            "select": {"limit": int(n)},
-            "max_concurrent": int(concurrency),
-            "rich": None,
-            "push": False,
-            "output_dir": out,
-        }
-    )
-
-    async def run() -> list[vf.Episode]:
-        try:
-            return await run_eval(config)
-        finally:
-            await session().close()
-
-    episodes = asyncio.run(run())
-    rewards = [trace.reward for episode in episodes for trace in episode.traces if trace.ok]
-    print(json.dumps({"rollouts": len(rewards), "calls": sum(rewards) / max(1, len(rewards))}))
+    given = rewards("verifiers_turns", {"count": int(n)}, url, n, concurrency, out)
+    print(json.dumps({"rollouts": len(given), "calls": sum(given) / max(1, len(given))}))
 
 
 if __name__ == "__main__":

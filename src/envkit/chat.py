@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from envkit.clients.base import Client, Completion, Request
-from envkit.errors import ContextOverflow, EnvError, EnvkitError, ModelError, Truncated, TruncationReason
+from envkit.errors import AnswerTooLong, ContextOverflow, EnvError, EnvkitError, ModelError, Truncated, TruncationReason
 from envkit.events import CallEnded, LoopHeld, ToolEnded
 from envkit.limits import Deadline
 from envkit.tools import Done, Outcome, Tool, use
@@ -128,7 +128,7 @@ class Chat:
         if self.role == "policy":
             sampling = {**rollout.env.sampling, **sampling, **services.sampling}
         if services.seed is not None:
-            sampling = {"seed": rollout.seed, **sampling}
+            sampling = {"seed": rollout.next_seed(self.agent), **sampling}
         return Request(
             messages=tuple(messages),
             tools=tools,
@@ -144,11 +144,13 @@ class Chat:
     async def _complete(self, request: Request) -> Completion:
         try:
             return await self.client.complete(request)
-        except ContextOverflow as error:
-            self.cut_short("context", error)
         except EnvkitError as error:
             self.rollout.emit(CallEnded(self.rollout.trace, self.agent, error=str(error)))
-            raise
+            if not isinstance(error, ContextOverflow):
+                raise
+            if request.call == 0 and error.would_fit(request.size()):  # no history has grown: a setting is wrong
+                raise AnswerTooLong(error.advice, status=error.status) from error
+            self.cut_short("context", error)
 
     def _stay_within_limits(self) -> None:
         limits = self.rollout.limits

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 from envkit.dataset import Dataset, TaskT
-from envkit.errors import UsageError
+from envkit.errors import EnvError, UsageError
 from envkit.limits import Limits
 from envkit.rewards import GroupReward, Reward, Weighted, named
 from envkit.rollout import Rollout
@@ -112,8 +112,14 @@ class Environment(ABC, Generic[TaskT]):
     async def ready(self) -> None:
         """Wait until `startup` has run; the first caller begins it, later ones get the same result or exception."""
         if self._starting is None or self._starting.cancelled():
-            self._starting = asyncio.ensure_future(self.startup())
+            self._starting = asyncio.ensure_future(self._start())
         await asyncio.shield(self._starting)
+
+    async def _start(self) -> None:
+        try:
+            await self.startup()
+        except SystemExit as error:  # which would end the event loop, out of a task of its own
+            raise EnvError(f"SystemExit: {error}") from error
 
     async def end(self) -> None:
         """`close`, if `startup` has run; afterwards the environment may be used again."""

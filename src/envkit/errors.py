@@ -39,7 +39,33 @@ class ModelError(EnvkitError):
 
 
 class ContextOverflow(ModelError):
-    """The prompt does not fit the model's window: `Truncated("context")` when it is the policy's."""
+    """The prompt does not fit the model's window: `Truncated("context")` when it is the policy's.
+
+    `prompt` and `window` are tokens, None where the server does not say, and `window` also where no room was asked for
+    the answer. `advice` is the sentence for a prompt that would have fitted without it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        prompt: int | None = None,
+        window: int | None = None,
+        advice: str = "",
+    ) -> None:
+        super().__init__(message, status=status)
+        self.prompt, self.window, self.advice = prompt, window, advice
+
+    def would_fit(self, at_most: int) -> bool:
+        """Whether the prompt fits but for the room asked for its answer: by the server's count, else if it has
+        `at_most` so many tokens."""
+        prompt = at_most if self.prompt is None else self.prompt
+        return self.window is not None and prompt < self.window
+
+
+class AnswerTooLong(ModelError):
+    """The room asked for the answer leaves too little of the model's window for the prompt: a setting is wrong."""
 
 
 class EnvError(EnvkitError):

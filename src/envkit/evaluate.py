@@ -22,7 +22,7 @@ from envkit.dataset import Dataset
 from envkit.environment import Environment
 from envkit.errors import EnvError, EnvkitError, UsageError
 from envkit.events import Listener
-from envkit.lifecycle import run_group
+from envkit.lifecycle import is_from_outside, run_group
 from envkit.limits import Limits
 from envkit.progress import Budget, Progress
 from envkit.report import Report
@@ -74,7 +74,9 @@ def _drawn(dataset: Dataset[Any]) -> Iterator[Task]:
         yield from dataset
     except EnvkitError:
         raise
-    except Exception as error:
+    except BaseException as error:
+        if is_from_outside(error):
+            raise
         raise EnvError(f"the dataset raised {type(error).__name__}: {error}") from error
 
 
@@ -85,6 +87,11 @@ class Resume:
 
     retry: tuple[str, ...] = ()
     accept_changes: bool = False
+
+    @property
+    def again(self) -> frozenset[str]:
+        """The kinds of failure to try again; what an environment has not got (`usage`) is the environment's."""
+        return frozenset({"model", "infra", *self.retry, *(("usage",) if "env" in self.retry else ())})
 
 
 async def evaluate(
@@ -129,16 +136,16 @@ async def evaluate(
         inputs = _inputs(env, services, selection, provenance or {}, pool)
         manifest = Manifest.begin(
             env.name or type(env).__name__, clients[POLICY].name,
-            inputs=inputs, options=dict(options or {}), versions={} if out is None else _versions(),
+            inputs=inputs, group_rewards=[reward.name for reward in env.group_rewards],
+            options=dict(options or {}), versions={} if out is None else _versions(),
         )  # fmt: skip
         path = out(manifest) if callable(out) else out
         directory, changes = _directory(manifest, path, resume)
         progress = Progress(env, Slots(concurrency), budget or Budget(), directory, changes)
         if started is not None:
             started(progress)
-        retry = frozenset({"model", "infra", *(resume.retry if resume else ())})
         try:
-            return await _run(services, selection, progress, concurrency, retry)
+            return await _run(services, selection, progress, concurrency, (resume or Resume()).again)
         finally:
             if directory is not None:
                 directory.close()
@@ -152,12 +159,13 @@ async def _run(
         complete = await _all_groups(services, selection, progress, concurrency, retry)
     finally:
         report = Report.of(
-            progress.done.values(),
+            [*progress.superseded, *progress.done.values()],
             env=progress.env.name or type(progress.env).__name__,
             model=services.models[POLICY].name,
             run=str(progress.directory.path) if progress.directory else None,
             k=selection.k,
             stopped=progress.why,
+            group_rewards=[reward.name for reward in progress.env.group_rewards],
         )
         if progress.directory is not None:
             with suppress(OSError):  # a full disk has stopped the run already, and all of this can be made again
@@ -172,7 +180,9 @@ async def _run(
 async def _end(env: Environment[Any]) -> None:
     try:
         await env.end()
-    except Exception as error:
+    except BaseException as error:
+        if is_from_outside(error):
+            raise
         raise EnvError(f"close() of {env.name or type(env).__name__} raised {type(error).__name__}: {error}") from error
 
 
@@ -188,18 +198,19 @@ async def _all_groups(
             if samples or progress.lacks_group_rewards(task, selection.k):
                 await _group(services, task, samples, selection.k, progress)
 
-    workers = asyncio.gather(*(worker() for _ in range(concurrency)))
+    workers = [asyncio.ensure_future(worker()) for _ in range(concurrency)]
+    working = asyncio.gather(*workers)
     closed = asyncio.ensure_future(progress.slots.closed.wait())
     try:
-        await asyncio.wait({workers, closed}, return_when=asyncio.FIRST_COMPLETED)
-        if not workers.done():
-            await asyncio.wait({workers}, timeout=GRACE if progress.stopped == "interrupted" else None)
-        if workers.done():
-            workers.result()
+        await asyncio.wait({working, closed}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            await asyncio.wait({working}, timeout=GRACE if progress.stopped == "interrupted" else None)
+        if working.done():
+            working.result()
     finally:
-        closed.cancel()
-        workers.cancel()
-        await asyncio.gather(workers, return_exceptions=True)
+        for task in (closed, *workers):  # each: a gathering that failed does not wait for the others
+            task.cancel()
+        await asyncio.gather(working, *workers, return_exceptions=True)
     return progress.stopped is None
 
 
@@ -272,7 +283,13 @@ def _directory(
         )
     accepted = [*directory.manifest.changes, *changes]
     options = manifest.options or directory.manifest.options
-    directory.save(status="running", inputs=manifest.inputs, options=options, changes=accepted)
+    directory.save(
+        status="running",
+        inputs=manifest.inputs,
+        group_rewards=manifest.group_rewards,
+        options=options,
+        changes=accepted,
+    )
     return directory, tuple(accepted)
 
 
@@ -299,16 +316,21 @@ def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [f"{name} was {old.get(name, 'not set')}, is {new.get(name, 'not set')}" for name in names]
 
 
-def _leaves(inputs: Mapping[str, Any], under: str = "") -> dict[str, Any]:
+_MAY_DIFFER = {("selection",), ("dataset", "file"), ("dataset", "built")}
+"""Inputs that say how many, where, and by which version of `datasets`; what is in the data, others say."""
+
+
+def _leaves(inputs: Mapping[str, Any], under: tuple[str, ...] = ()) -> dict[str, Any]:
     """The inputs that must stay, by their dotted names."""
     leaves: dict[str, Any] = {}
     for name, value in inputs.items():
-        if name in ("url", "file") or (name == "selection" and not under):
+        path = (*under, name)
+        if path in _MAY_DIFFER or (path[0], path[2:]) == ("models", ("url",)):
             continue
         if isinstance(value, Mapping):
-            leaves |= _leaves(cast("Mapping[str, Any]", value), f"{under}{name}.")
+            leaves |= _leaves(cast("Mapping[str, Any]", value), path)
         else:
-            leaves[under + name] = value
+            leaves[".".join(path)] = value
     return leaves
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import inspect
 import math
 import re
 from collections.abc import Callable, Generator
@@ -15,6 +16,7 @@ from envkit.errors import ModelError
 from envkit.limits import Deadline
 from envkit.rollout import Rollout
 from envkit.trace import Score
+from envkit.types import Content
 
 SHARE = 2 / 3
 """Of the time that is left for scoring, what a try may take where the judge says nothing else: most of it for one that
@@ -30,12 +32,13 @@ class Judge:
     task's prompt, the policy's reply and the task's answer. `parse` reads the judge's reply as a finite number, and
     raises where it cannot, as `float` does: then the judge is asked anew, `retries` times, and after that the reward is
     None. So it is where there is no answer in `seconds`, which by default are a share of what is left for scoring. A
-    model that fails makes it None too. Each try is a fresh chat, recorded in `trace.judging`.
+    model that fails makes it None too. Each try is a fresh chat, recorded in `trace.judging`; the score's reason has
+    the prompt's hash: of the text before anything is filled in, or of the function's source.
     """
 
     def __init__(
         self,
-        prompt: str | Callable[[Rollout[Any]], str],
+        prompt: str | Callable[[Rollout[Any]], Content],
         parse: Callable[[str], float],
         *,
         role: str = "judge",
@@ -48,26 +51,26 @@ class Judge:
         self.prompt, self.parse, self.role, self.retries, self.seconds = prompt, parse, role, retries, seconds
         self.__name__ = name
         self.system, self.sampling = system, sampling
+        self._hash = hashlib.sha256(_source(prompt).encode()).hexdigest()[:12]
 
     async def __call__(self, rollout: Rollout[Any]) -> Score:
         question = self._question(rollout)
-        digest = hashlib.sha256(question.encode()).hexdigest()[:12]
-        problem = ""
+        asked, problem, late = f"(prompt {self._hash})", "", False
         for _ in range(self.retries + 1):
             try:
                 reply = await self._asked(rollout, question)
             except ModelError as error:
-                return Score(value=None, reason=f"judge failed: {error} (prompt {digest})")
-            except TimeoutError as late:
-                problem = str(late)
+                return Score(value=None, reason=f"judge failed: {error} {asked}", fault=error.kind)
+            except TimeoutError as error:
+                problem, late = str(error), True
                 continue
             try:
-                return Score(value=_number(self.parse(reply)), answer=reply[-200:], reason=f"judged (prompt {digest})")
+                return Score(value=_number(self.parse(reply)), answer=reply[-200:], reason=f"judged {asked}")
             except UNREADABLE as error:
-                problem = f"judge's reply could not be read: {type(error).__name__}: {error}"
-        return Score(value=None, reason=f"{problem} (prompt {digest})")
+                problem, late = f"judge's reply could not be read: {type(error).__name__}: {error}", False
+        return Score(value=None, reason=f"{problem} {asked}", fault="model" if late else None)
 
-    async def _asked(self, rollout: Rollout[Any], question: str) -> str:
+    async def _asked(self, rollout: Rollout[Any], question: Content) -> str:
         """The reply to one try; TimeoutError where there is none in time."""
         chat = rollout.open(self.role, role=self.role, system=self.system)
         seconds = self.seconds if self.seconds is not None else _share(rollout.deadline)
@@ -78,7 +81,7 @@ class Judge:
         except TimeoutError:
             raise TimeoutError(f"judge did not answer in {seconds or 0:.3g} s") from None
 
-    def _question(self, rollout: Rollout[Any]) -> str:
+    def _question(self, rollout: Rollout[Any]) -> Content:
         if not isinstance(self.prompt, str):
             return self.prompt(rollout)
         asked = "\n\n".join(message.text for message in rollout.task.messages())
@@ -90,6 +93,16 @@ def quoted(text: str) -> str:
     """What a model wrote, for a judge's prompt: between marks that it cannot contain, so that it ends where it ends."""
     mark = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     return f"<<<{mark}\n{text}\n{mark}>>>"
+
+
+def _source(prompt: str | Callable[..., Any]) -> str:
+    """What a prompt is made from: the template, or the text of the function (its name, where that cannot be had)."""
+    if isinstance(prompt, str):
+        return prompt
+    try:
+        return inspect.getsource(prompt)
+    except (OSError, TypeError):
+        return f"{prompt.__module__}.{getattr(prompt, '__qualname__', type(prompt).__qualname__)}"
 
 
 @dataclass

@@ -9,8 +9,9 @@ import asyncio
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 from pydantic import ValidationError
@@ -21,11 +22,14 @@ from envkit.dataset import TaskT
 from envkit.environment import Environment
 from envkit.errors import EnvError, EnvkitError, ModelError, Truncated
 from envkit.events import LoopHeld, RolloutEnded, RolloutStarted, Scored
-from envkit.limits import Deadline
+from envkit.limits import Deadline, Limits
 from envkit.rewards import Weighted, outcome_of, read_value
 from envkit.rollout import Rollout, ScoringRollout, Services, rollout_seed
 from envkit.slots import Slots
-from envkit.trace import ErrorRecord, Timing, Trace
+from envkit.trace import ErrorRecord, Score, Timing, Trace
+
+if TYPE_CHECKING:
+    from envkit.report import RolloutRow
 
 Models = Services | Client | Mapping[str, Client]
 MAX_INFO_BYTES = 1_000_000
@@ -95,7 +99,7 @@ async def run_group(
         async with asyncio.TaskGroup() as group:
             running = [group.create_task(one(i)) for i in wanted if slots is None or await slots.take()]
         traces += [attempted.result() for attempted in running]
-    await score_group(env, traces)
+    await score_group(env, traces, Services.of(models).limits)
     return traces
 
 
@@ -104,7 +108,7 @@ async def score(env: Environment[Any], trace: Trace, models: Models) -> Trace:
 
     An environment without rewards leaves it unscored, and so does an episode that failed. The rewards get a rollout
     with `task`, `reply`, `messages`, `info` and the judges' roles; the policy cannot be asked there. Every reward's
-    value is kept, also when another one raises.
+    value is kept, also when another one raises. A metric that raises is None, and fails nothing.
     """
     if not (env.rewards or env.metrics or env.group_rewards):
         return trace
@@ -113,17 +117,12 @@ async def score(env: Environment[Any], trace: Trace, models: Models) -> Trace:
         return trace
     services = Services.of(models)
     clock = time.perf_counter()
-    failures: list[EnvkitError] = []
     rollout: ScoringRollout[Any] | None = None
     try:
         rollout = ScoringRollout(env, _own_task(env, trace), services, trace)
-        async with phase(rollout, "score", rollout.limits.score):
-            for reward in env.rewards:
-                await _apply(reward, rollout, trace.rewards, failures)
-            for metric in env.metrics:
-                await _apply(metric, rollout, trace.metrics, failures)
+        failures = await _ask(env, rollout)
     except EnvkitError as error:
-        failures.append(error)
+        failures = [error]
     finally:
         if rollout is not None and rollout.boxes is not None:
             await rollout.boxes.close()
@@ -137,24 +136,32 @@ async def score(env: Environment[Any], trace: Trace, models: Models) -> Trace:
     return trace
 
 
-async def score_group(env: Environment[Any], traces: Sequence[Trace]) -> None:
-    """Add the group rewards to all members that have a reward of their own; below two members there are none."""
-    members = [trace for trace in traces if trace.reward is not None]
+async def score_group(env: Environment[Any], traces: Sequence[Trace], limits: Limits | None = None) -> None:
+    """Add the group rewards to all members; below two members there are none.
+
+    A member neither failed nor has an undecided reward of its own. `limits` are the run's, where they are not the
+    environment's.
+    """
+    members = [trace for trace in traces if is_member(env, trace)]
     if not env.group_rewards or len(members) < 2:
         return
-    for reward in env.group_rewards:
-        try:
-            values, _ = await outcome_of(reward.function, members)
-            if len(values) != len(members):
-                raise EnvError(f"it returned {len(values)} values for {len(members)} traces")
-            for trace, value in zip(members, values, strict=True):
-                trace.rewards[reward.name] = read_value(reward.name, value)[0]
-        except Exception as error:  # noqa: BLE001 - the environment's own code
-            for trace in members:
-                _fail(trace, _as_envkit_error(error, f"score: {reward.name}"))
-            return
+    try:
+        async with phase(None, "score", (limits or env.limits).score):
+            for reward in env.group_rewards:
+                for trace, value in zip(members, await _compared(reward, members), strict=True):
+                    trace.rewards[reward.name] = value
+    except EnvkitError as error:
+        for trace in members:
+            _fail(trace, error)
+        return
     for trace in members:
         _total(env, trace)
+
+
+def is_member(env: Environment[Any], scored: Trace | RolloutRow) -> bool:
+    """Whether this attempt takes part in its task's group rewards."""
+    own = (scored.rewards.get(reward.name) for reward in env.rewards if reward.weight)
+    return scored.outcome != "failed" and None not in own
 
 
 class phase:  # noqa: N801 - read as a verb: `async with phase(...)`
@@ -165,23 +172,25 @@ class phase:  # noqa: N801 - read as a verb: `async with phase(...)`
 
     __slots__ = ("_name", "_rollout", "_scope", "_seconds")
 
-    def __init__(self, rollout: Rollout[Any], name: str, seconds: float | None) -> None:
+    def __init__(self, rollout: Rollout[Any] | None, name: str, seconds: float | None) -> None:
         self._rollout, self._name, self._seconds = rollout, name, seconds
         self._scope = asyncio.timeout(seconds)
 
     async def __aenter__(self) -> None:
         await self._scope.__aenter__()
-        self._rollout.deadline = Deadline(self._scope)
+        if self._rollout is not None:
+            self._rollout.deadline = Deadline(self._scope)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        self._rollout.deadline = None
+        if self._rollout is not None:
+            self._rollout.deadline = None
         try:
             await self._scope.__aexit__(kind, error, where)
         except TimeoutError as expired:
             error = expired
-        if error is None or isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit | GeneratorExit):
+        if error is None or is_from_outside(error):
             return
         failure = self._sorted(error)
         raise failure from failure.__cause__
@@ -213,15 +222,44 @@ async def _episode(env: Environment[TaskT], rollout: Rollout[TaskT]) -> None:
         trace.stop = "error"
     if not (rollout.endings or trace.info):
         return
+    failures = await _finish(rollout)
+    if failures and trace.error is None:
+        _fail(trace, failures[0])
+        trace.stop = "error"
+
+
+async def _finish(rollout: Rollout[Any]) -> list[EnvkitError]:
+    """Call every `at_end` callable and make `info` what its record will be; what went wrong, in this order."""
+    failures: list[EnvkitError] = []
     try:
-        async with phase(rollout, "finish", limits.finish):
+        async with phase(rollout, "finish", rollout.limits.finish):
             for function in rollout.endings:
-                await outcome_of(function)
-            trace.info = _json_info(trace.info)
+                try:
+                    await outcome_of(function)
+                except BaseException as error:  # noqa: BLE001 - sorted by whose fault it is
+                    failures.append(_of_environment(error, "finish"))
     except EnvkitError as error:
-        if trace.error is None:
-            _fail(trace, error)
-            trace.stop = "error"
+        failures.append(error)
+    try:
+        rollout.trace.info = _json_info(rollout.trace.info)
+    except EnvError as error:
+        rollout.trace.info = {}
+        failures.append(_as_envkit_error(error, "finish"))
+    return failures
+
+
+async def _ask(env: Environment[Any], rollout: Rollout[Any]) -> list[EnvkitError]:
+    """Ask the rewards, then the metrics; what went wrong with the rewards."""
+    failures: list[EnvkitError] = []
+    try:
+        async with phase(rollout, "score", rollout.limits.score):
+            for reward in env.rewards:
+                await _apply(reward, rollout, rollout.trace.rewards, failures)
+    except EnvkitError as error:
+        failures.append(error)
+    if env.metrics:
+        await _measure(env, rollout)
+    return failures
 
 
 async def _apply(
@@ -232,8 +270,8 @@ async def _apply(
     try:
         raw, held = await outcome_of(reward.function, rollout)
         value, said, agents = read_value(reward.name, raw)
-    except Exception as error:  # noqa: BLE001 - sorted by whose fault it is
-        failures.append(_as_envkit_error(error, f"score: {reward.name}"))
+    except BaseException as error:  # noqa: BLE001 - sorted by whose fault it is
+        failures.append(_of_environment(error, f"score: {reward.name}"))
         return
     if held > HELD_TOO_LONG:
         rollout.emit(LoopHeld(trace, reward.name, held))
@@ -245,18 +283,55 @@ async def _apply(
             trace.agent_rewards[agent] = trace.agent_rewards.get(agent, 0.0) + reward.weight * part
 
 
+async def _measure(env: Environment[Any], rollout: Rollout[Any]) -> None:
+    """Ask the metrics, within the time that the rewards had. One that gives no value is None, and says why."""
+    trace = rollout.trace
+    try:
+        async with phase(rollout, "score", rollout.limits.score):
+            for metric in env.metrics:
+                failures: list[EnvkitError] = []
+                await _apply(metric, rollout, trace.metrics, failures)
+                if failures:
+                    _unmeasured(trace, metric, failures[0])
+    except EnvkitError as error:
+        for metric in env.metrics:
+            if metric.name not in trace.metrics:
+                _unmeasured(trace, metric, error)
+
+
+def _unmeasured(trace: Trace, metric: Weighted, error: EnvkitError) -> None:
+    where = ""
+    if error.__cause__ is not None:
+        frame = traceback.extract_tb(error.__cause__.__traceback__)[-1]
+        where = f" ({Path(frame.filename).name}:{frame.lineno})"
+    trace.metrics[metric.name] = None
+    trace.scores[metric.name] = Score(value=None, reason=f"{error}{where}")
+
+
+async def _compared(reward: Weighted, members: Sequence[Trace]) -> list[float | None]:
+    """What a group reward says of each member."""
+    try:
+        values, _ = await outcome_of(reward.function, members)
+        if len(values) != len(members):
+            raise EnvError(f"it returned {len(values)} values for {len(members)} traces")
+        return [read_value(reward.name, value)[0] for value in values]
+    except BaseException as error:  # noqa: BLE001 - sorted by whose fault it is
+        failure = _of_environment(error, f"score: {reward.name}")
+        raise failure from failure.__cause__
+
+
 def _total(env: Environment[Any], trace: Trace) -> None:
-    """The policy's reward: the weighted sum, or None where a reward that counts is undecided."""
-    if not (env.rewards or env.group_rewards):
+    """The policy's reward: the weighted sum, or None where a reward that counts is undecided, or none was given."""
+    given = [reward for reward in (*env.rewards, *env.group_rewards) if reward.weight and reward.name in trace.rewards]
+    if not given:
         return
     total = 0.0
-    for reward in (*env.rewards, *env.group_rewards):
-        if reward.weight and reward.name in trace.rewards:
-            value = trace.rewards[reward.name]
-            if value is None:
-                trace.reward, trace.agent_rewards = None, {}
-                return
-            total += reward.weight * value
+    for reward in given:
+        value = trace.rewards[reward.name]
+        if value is None:
+            trace.reward, trace.agent_rewards = None, {}
+            return
+        total += reward.weight * value
     trace.reward = total
     trace.agent_rewards["policy"] = total
 
@@ -276,9 +351,14 @@ def _own_task(env: Environment[Any], trace: Trace) -> Any:
     if isinstance(trace.task, env.task_type):
         return trace.task
     try:
-        return env.task_type.model_validate(trace.task.model_dump())
+        own = env.task_type.model_validate(trace.task.model_dump())
     except ValidationError as error:
         raise EnvError(f"the recorded task {trace.task_id!r} is no {env.task_type.__name__}: {error}") from error
+    for message, recorded in zip(own.messages(), trace.task.messages(), strict=True):
+        for image, loaded in zip(message.images, recorded.images, strict=True):
+            if loaded.data is not None:
+                image.load(loaded.data)
+    return own
 
 
 def _json_info(info: dict[str, Any]) -> dict[str, Any]:
@@ -292,6 +372,24 @@ def _json_info(info: dict[str, Any]) -> dict[str, Any]:
     if len(encoded) > MAX_INFO_BYTES:
         raise EnvError(f"rollout.info is {len(encoded):,} bytes; at most {MAX_INFO_BYTES:,} are kept")
     return orjson.loads(encoded)
+
+
+def is_from_outside(error: BaseException) -> bool:
+    """Whether it ends more than this rollout: Ctrl-C, or a cancellation that somebody asked this task for.
+
+    A CancelledError that nobody asked for comes from the environment's own code, as when it awaits what it cancelled.
+    """
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is None or task.cancelling() > 0
+    return isinstance(error, KeyboardInterrupt | GeneratorExit)
+
+
+def _of_environment(error: BaseException, where: str) -> EnvkitError:
+    """What a function of the environment raised, as ours; what came from outside goes on."""
+    if is_from_outside(error):
+        raise error
+    return _as_envkit_error(_culprit(error), where)
 
 
 def _culprit(error: BaseException) -> BaseException:

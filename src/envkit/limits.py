@@ -42,7 +42,8 @@ class Deadline:
 
     scope: asyncio.Timeout
     pauses: int = 0
-    left: float = 0.0
+    left: float | None = None
+    """Seconds to the end of a clock that stands still, negative where that is past; None while it runs."""
 
     @contextmanager
     def paused(self) -> Generator[None]:
@@ -55,7 +56,7 @@ class Deadline:
 
     def give_back(self, seconds: float) -> None:
         """Add time that was lost to somebody else's failure."""
-        if self.pauses:
+        if self.left is not None:
             self.left += seconds
         elif (when := self.scope.when()) is not None and not self.scope.expired():
             self.scope.reschedule(when + seconds)
@@ -63,7 +64,7 @@ class Deadline:
     def within(self, seconds: float) -> None:
         """Be over in this many seconds at the latest, for an episode whose task gives it less time than the limits."""
         if self.pauses:
-            self.left = min(self.left or seconds, seconds)
+            self.left = seconds if self.left is None else min(self.left, seconds)
         elif not self.scope.expired():
             due = asyncio.get_running_loop().time() + seconds
             self.scope.reschedule(due if (when := self.scope.when()) is None else min(when, due))
@@ -77,6 +78,7 @@ class Deadline:
 
     def _resume(self) -> None:
         self.pauses -= 1
-        if self.pauses == 0 and self.left > 0 and not self.scope.expired():
-            self.scope.reschedule(asyncio.get_running_loop().time() + self.left)
-            self.left = 0.0
+        if self.pauses == 0 and self.left is not None:
+            if not self.scope.expired():
+                self.scope.reschedule(asyncio.get_running_loop().time() + self.left)
+            self.left = None

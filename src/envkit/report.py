@@ -7,15 +7,14 @@ import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import orjson
 from pydantic import BaseModel, ConfigDict
 
-from envkit import stats
+from envkit import exact, stats
 from envkit.terminal import one_line
-from envkit.trace import Outcome, Trace
+from envkit.trace import Outcome, Score, Trace
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,10 +23,11 @@ SHORT, LONG = 120, 240
 """Bytes of JSON that a model's answer or reason, and an error's message, may take of a row."""
 TOOLS = 12
 """Tools of a rollout that its row names; more would not fit in a kilobyte. The trace has all."""
-NO_ANSWER = frozenset({"empty", "no_box", "unclosed_think"})
+NO_ANSWER = frozenset({"empty", "no_box", "unclosed_think", "no_hashes", "no_code", "no program in the reply"})
 """Reasons of a verifier that found no answer in the reply."""
 MAX_INFRA_FAILURES = 0.02
 """The share of rollouts that may fail for infrastructure reasons before there is no headline number."""
+ASK_AGAIN = "ask it again with `envkit rescore`"
 HAT = (1, 2, 3, 4)
 """Where pass^k is given beside the powers of two: the table that benchmarks of tool agents print, pass^1 to pass^4."""
 WIDTH = 400
@@ -53,6 +53,7 @@ class RolloutRow:
     answer: str | None = None
     reason: str | None = None
     error_kind: str | None = None
+    """Whose fault it is that there is no reward, where something failed: the rollout, or a judge of it."""
     error: str | None = None
     retryable: bool = False
     turns: int = 0
@@ -71,6 +72,8 @@ class RolloutRow:
     def of(cls, trace: Trace, *, offset: int = 0, length: int = 0) -> RolloutRow:
         """The row of a trace, whose line lies at `offset` of `rollouts.jsonl`, `length` bytes with its newline."""
         said = next(iter(trace.scores.values()), None)
+        error = trace.error
+        unjudged = _unjudged(trace) if trace.reward is None and error is None else None
         prompt_tokens = completion_tokens = retries = 0
         cost: float | None = 0.0
         for turn in (*trace.turns, *trace.judging):
@@ -91,9 +94,9 @@ class RolloutRow:
             metrics=trace.metrics,
             answer=_short(said.answer, SHORT) if said else None,
             reason=_short(said.reason, SHORT) if said else None,
-            error_kind=trace.error.kind if trace.error else None,
-            error=_short(trace.error.message, LONG) if trace.error else None,
-            retryable=trace.error.retryable if trace.error else False,
+            error_kind=error.kind if error else unjudged.fault if unjudged else None,
+            error=_short(error.message, LONG) if error else _short(unjudged.reason, LONG) if unjudged else None,
+            retryable=error.retryable if error else False,
             turns=len(trace.turns),
             prompt_tokens=prompt_tokens,
             completion_tokens=completion_tokens,
@@ -105,6 +108,16 @@ class RolloutRow:
             offset=offset,
             length=length,
         )
+
+    def scored_as(self, trace: Trace) -> RolloutRow:
+        """This row with what another scoring said of its rollout."""
+        new = RolloutRow.of(trace)
+        return replace(self, **{name: getattr(new, name) for name in _SCORED})
+
+
+_SCORED = (
+    "outcome", "stop", "reward", "rewards", "metrics", "answer", "reason", "error_kind", "error", "retryable",
+)  # fmt: skip
 
 
 def latest(rows: Iterable[RolloutRow]) -> list[RolloutRow]:
@@ -156,6 +169,7 @@ class Report(BaseModel):
     retried: int
     """Rollouts of which a call was repeated."""
     tokens: dict[str, int]
+    """Of all attempts, as is `cost`: also of those that a later one took the place of."""
     seconds: float
     """From the first start to the last end."""
     seconds_per_rollout: float | None
@@ -171,7 +185,7 @@ class Report(BaseModel):
     tools: dict[str, dict[str, int | float]]
     """By name: calls, errors that went back to the model, and seconds of a call in the mean."""
     skipped_groups: int
-    """Tasks whose scored rollouts lack a reward that others have: fewer than two members were there to compare."""
+    """Tasks of which no rollout has the group rewards: fewer than two were there to compare."""
     stopped: str | None = None
     """Why the run ended before its end."""
 
@@ -186,12 +200,15 @@ class Report(BaseModel):
         run: str | None = None,
         n_tasks: int | None = None,
         stopped: str | None = None,
+        group_rewards: Sequence[str] = (),
     ) -> Report:
         """The report on these rows, of which the highest attempt of each (task, sample) counts.
 
-        `n_tasks` is how many tasks there should be; without it, those that have a row.
+        `n_tasks` is how many tasks there should be; without it, those that have a row. `group_rewards` are the names
+        of those that the environment has.
         """
-        counted = latest(rows)
+        given = list(rows)
+        counted = latest(given)
         by_task: defaultdict[str, list[RolloutRow]] = defaultdict(list)
         for row in counted:
             by_task[row.task_hash].append(row)
@@ -201,7 +218,7 @@ class Report(BaseModel):
         scored = sum(map(len, groups))
         failed = sum(row.outcome == "failed" for row in counted)
         mean = stats.mean(groups)
-        refused = "no rollout was scored" if mean is None else _refusal(tasks, wanted, k, counted, stopped)
+        refused = _nothing_scored(counted) if mean is None else _refusal(tasks, wanted, k, counted, stopped)
         return cls(
             run=run,
             env=env,
@@ -221,9 +238,10 @@ class Report(BaseModel):
             pass_hat=_by_k(stats.pass_hat, groups, k, also=HAT),
             left_out={n: sum(len(group) < n for group in groups) for n in _up_to(k, HAT)},
             majority_at_k=_majority(tasks, k) if k > 1 else None,
-            skipped_groups=_skipped_groups(tasks) if k > 1 else 0,
+            skipped_groups=_skipped_groups(tasks, set(group_rewards)),
             stopped=stopped,
             **_accounts(counted),
+            **_spent(given),
         )
 
     def lines(self) -> list[tuple[str, str]]:
@@ -270,7 +288,7 @@ class Report(BaseModel):
             for name, use in self.tools.items()
         ]
         if self.skipped_groups:
-            lines.append(("skipped groups", f"{self.skipped_groups:,} with fewer than two scored rollouts"))
+            lines.append(("skipped groups", f"{self.skipped_groups:,} with fewer than two rollouts to compare"))
         if self.cost is not None:
             lines.append(("cost", f"${self.cost:.4f}"))
         return lines
@@ -303,18 +321,34 @@ def _refusal(
     uneven = wanted - len(tasks) + sum(len(task) != k for task in tasks)
     if uneven:
         return f"{uneven} of {wanted} tasks do not have {k} rollouts; resume the run"
-    broken = sum(row.outcome == "failed" and row.error_kind in ("infra", "model") for row in rows)
-    if broken > MAX_INFRA_FAILURES * len(rows):
-        return (
+    broken, unjudged = _broken(rows), _left_unjudged(rows)
+    if broken + unjudged <= MAX_INFRA_FAILURES * len(rows):
+        return None
+    why: list[str] = []
+    if broken:
+        why.append(
             f"{broken} of {len(rows)} rollouts failed for the endpoint's or the infrastructure's reasons; "
             "resume the run"
         )
-    return None
+    if unjudged:
+        why.append(f"{unjudged} of {len(rows)} rollouts are unscored because a judge failed; {ASK_AGAIN}")
+    return "; ".join(why)
+
+
+def _nothing_scored(rows: Sequence[RolloutRow]) -> str:
+    return "no rollout was scored" + (f": a judge failed; {ASK_AGAIN}" if _left_unjudged(rows) else "")
+
+
+def _broken(rows: Sequence[RolloutRow]) -> int:
+    return sum(row.outcome == "failed" and row.error_kind in ("infra", "model") for row in rows)
+
+
+def _left_unjudged(rows: Sequence[RolloutRow]) -> int:
+    return sum(row.outcome != "failed" and row.error_kind is not None for row in rows)
 
 
 def _accounts(rows: Sequence[RolloutRow]) -> dict[str, Any]:
     """The report's fields that count, add up or average over single rollouts."""
-    costs = [row.cost for row in rows]
     return {
         "rollouts": len(rows),
         "undecided": sum(
@@ -325,17 +359,29 @@ def _accounts(rows: Sequence[RolloutRow]) -> dict[str, Any]:
         "truncated_by": _counts(row.stop for row in rows if row.outcome == "truncated"),
         "no_answer": sum(row.reason in NO_ANSWER for row in rows),
         "retried": sum(row.retries > 0 for row in rows),
-        "tokens": {
-            "prompt": sum(row.prompt_tokens for row in rows),
-            "completion": sum(row.completion_tokens for row in rows),
-        },
         "seconds": _span(rows),
         "seconds_per_rollout": statistics.median(row.seconds for row in rows) if rows else None,
-        "cost": None if None in costs or not costs else math.fsum(cost for cost in costs if cost is not None),
         "rewards": _means([row.rewards for row in rows]),
         "metrics": _means([row.metrics for row in rows]),
         "tools": _tools(rows),
     }
+
+
+def _spent(rows: Sequence[RolloutRow]) -> dict[str, Any]:
+    """What these attempts took, all of them: one that failed and was made again was paid for too."""
+    costs = [row.cost for row in rows]
+    return {
+        "tokens": {
+            "prompt": sum(row.prompt_tokens for row in rows),
+            "completion": sum(row.completion_tokens for row in rows),
+        },
+        "cost": None if None in costs or not costs else math.fsum(cost for cost in costs if cost is not None),
+    }
+
+
+def _unjudged(trace: Trace) -> Score | None:
+    """What a reward said that could not decide because something failed."""
+    return next((score for score in trace.scores.values() if score.fault is not None), None)
 
 
 def _most_used(trace: Trace) -> dict[str, tuple[int, int, float]]:
@@ -393,11 +439,9 @@ def _majority(tasks: Sequence[Sequence[RolloutRow]], k: int) -> float | None:
     return stats.majority(votes) if anyone else None
 
 
-def _skipped_groups(tasks: Sequence[Sequence[RolloutRow]]) -> int:
-    """Every scored rollout has all rewards but those of a group that was too small: so whose names are missing?"""
-    names = [{name for row in task if row.reward is not None for name in row.rewards} for task in tasks]
-    every: set[str] = set[str]().union(*names)
-    return sum(bool(of_task) and of_task != every for of_task in names)
+def _skipped_groups(tasks: Sequence[Sequence[RolloutRow]], names: set[str]) -> int:
+    """Tasks of which no rollout has these rewards, if there are any."""
+    return sum(not any(names <= row.rewards.keys() for row in task) for task in tasks)
 
 
 def _means(values: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
@@ -428,7 +472,7 @@ def _parts(counts: Mapping[str, int]) -> str:
 
 def _short(text: str | None, size: int) -> str | None:
     """The text, or where its JSON is longer than `size` bytes, its beginning and a digest: still one for each text."""
-    if text is None or len(orjson.dumps(text)) <= size:
+    if text is None or len(exact.dumps(text)) <= size:
         return text
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return text[: size // 8] + f"…{digest}"

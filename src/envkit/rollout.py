@@ -36,8 +36,8 @@ _UNUSED = ToolUse()
 class Services:
     """What a rollout stands on: a client for each role, and what the command line or a trainer decided.
 
-    `sampling` is for the policy and wins over the environment's. With a `seed` each rollout's own seed, made from
-    it, is sent to the endpoint. `tokens` asks for token ids and logprobs. `boxes` is where sandboxes come from.
+    `sampling` is for the policy and wins over the environment's. With a `seed` each call sends one of its own, made
+    from it. `tokens` asks for token ids and logprobs. `boxes` is where sandboxes come from.
     """
 
     models: Mapping[str, Client]
@@ -58,8 +58,11 @@ class Services:
 
 def rollout_seed(seed: int | None, task_hash: str, sample: int) -> int:
     """The seed of one rollout, 31 bits: the SHA-256 of run seed, task and sample."""
-    digest = hashlib.sha256(f"{seed or 0}:{task_hash}:{sample}".encode()).digest()
-    return int.from_bytes(digest[:4], "big") >> 1
+    return _hashed(f"{seed or 0}:{task_hash}:{sample}")
+
+
+def _hashed(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
 
 class Rollout(Generic[TaskT]):
@@ -181,6 +184,16 @@ class Rollout(Generic[TaskT]):
     def begun(self, agent: str) -> int:
         """Calls of this agent so far, with those under way."""
         return self.spent(agent)[0] + self._asking[agent]
+
+    def next_seed(self, agent: str) -> int:
+        """The seed that this agent's next call sends: the rollout's own for the policy's first, then one for each call.
+
+        One for all would make a judge that is asked anew, or a forked chat, say the same again.
+        """
+        call = self.begun(agent)
+        if agent == POLICY and call == 0:
+            return self.seed
+        return _hashed(f"{self.seed}:{agent}:{call}")
 
     @contextmanager
     def asking(self, agent: str) -> Generator[None]:

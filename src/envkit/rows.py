@@ -71,7 +71,8 @@ class FileRows:
 class HubRows:
     """The rows of one split of a hub dataset, fetched at the first iteration and then kept in the local cache.
 
-    Where no commit is pinned, `about` has the one that was loaded from then on.
+    From then on `about` has the fingerprint that `datasets` gives the table, which is one of its own version too; and
+    where no commit is pinned, the one that was loaded.
     """
 
     def __init__(self, dataset_id: str, split: str, config: str | None, revision: str | None) -> None:
@@ -90,7 +91,7 @@ class HubRows:
     def _table(self) -> Any:
         if Path(self._id).exists():  # `datasets` would read that in place of the hub's
             raise UsageError(f"{self._id!r} in the working directory hides the hub's dataset; start elsewhere.")
-        from datasets import load_dataset  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
+        from datasets import __version__, load_dataset  # pyright: ignore
         from datasets.exceptions import DatasetsError  # pyright: ignore[reportMissingTypeStubs]
 
         load = cast("Callable[..., Any]", load_dataset)
@@ -108,6 +109,7 @@ class HubRows:
                 raise _unreachable(self, f"in the local cache at another revision than {self._revision}")
         elif commits:
             self.about["commit"] = min(commits)
+        self.about["built"] = {"by": f"datasets {__version__}", "fingerprint": table._fingerprint}
         return table
 
 

@@ -17,14 +17,15 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import fields, replace
+from dataclasses import asdict, fields
+from itertools import chain
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import Any, Self, TextIO, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import PydanticSerializationError
 
 from envkit import exact
@@ -38,9 +39,9 @@ SCORING_FIELDS = ("outcome", "stop", "error", "reward", "rewards", "agent_reward
 GROUP_LAYER = "group"
 ROWS_AT_ONCE = 64
 """Rows of the index in one write: each write costs as much as all else that saving a rollout takes."""
-_SCORED_ROW_FIELDS = (
-    "outcome", "stop", "reward", "rewards", "metrics", "answer", "reason", "error_kind", "error", "retryable",
-)  # fmt: skip
+_Key = tuple[str, int, int]
+"""A rollout's task hash, sample and attempt."""
+T = TypeVar("T")
 _ROW_FIELDS = {field.name for field in fields(RolloutRow)}
 
 
@@ -59,11 +60,26 @@ class Manifest(BaseModel):
     env: str
     model: str
     inputs: dict[str, Any] = Field(default_factory=dict[str, Any])
+    group_rewards: list[str] = Field(default_factory=list[str])
+    """Their names: a report counts the groups that were too small for them, and imports no environment."""
     options: dict[str, Any] = Field(default_factory=dict[str, Any])
     """What the command line was told, so that `envkit eval --resume DIR` needs nothing else."""
     versions: dict[str, str] = Field(default_factory=dict[str, str])
     changes: list[str] = Field(default_factory=list[str])
     """Differences in the inputs that a resume was told to accept."""
+
+    @field_validator("inputs")
+    @classmethod
+    def _has_tables(cls, inputs: dict[str, Any]) -> dict[str, Any]:
+        for name in ("env", "selection"):
+            if not isinstance(inputs.get(name, {}), dict):
+                raise ValueError(f"{name!r} must be an object, not {inputs[name]!r}")
+        return inputs
+
+    @property
+    def k(self) -> int:
+        """How many rollouts each task has."""
+        return self.inputs.get("selection", {}).get("k", 1)
 
     @classmethod
     def begin(cls, env: str, model: str, **more: Any) -> Manifest:
@@ -88,17 +104,13 @@ class RunDirectory:
 
     def rows(self, layer: str | None = None) -> list[RolloutRow]:
         """One row a rollout, all attempts, with the group rewards and then this layer laid over them."""
+        said = self._said(layer)
         rows = list(_rows(self.path))
-        for name in (GROUP_LAYER, layer):
-            if name is not None:
-                over = {_key(line): line for line in _lines(self.layer_file(name))}
-                rows = [_laid_over(row, over.get((row.task_hash, row.sample, row.attempt))) for row in rows]
-        return rows
+        return [row if (scoring := said.get(_key(row))) is None else row.scored_as(scoring) for row in rows]
 
     def tasks(self) -> dict[str, Task]:
         """The tasks by hash."""
-        lines = _lines(self.path / "tasks.jsonl")
-        return {str(line["hash"]): RecordedTask.model_validate(line["task"]) for line in lines}
+        return dict(_lines(self.path / "tasks.jsonl", _recorded_task))
 
     def traces(self, rows: Iterable[RolloutRow]) -> Iterator[Trace]:
         """The traces of these rows as they were first scored, each with its task."""
@@ -107,14 +119,28 @@ class RunDirectory:
         with path.open("rb") as file:
             for row in rows:
                 file.seek(row.offset)
-                trace = _trace(file.read(row.length), f"{path} (byte {row.offset})")
-                task = tasks.get(trace.task_hash)
-                yield trace if task is None else trace.with_task(task)
+                where = f"{path} (byte {row.offset})"
+                trace = _trace(file.read(row.length), where)
+                if trace.task_hash not in tasks:
+                    raise UsageError(f"{self.path / 'tasks.jsonl'} is damaged: the task of {where} is not there.")
+                yield trace.with_task(tasks[trace.task_hash])
 
-    def blob(self, image: Image) -> Image:
-        """The image with its bytes."""
-        assert image.digest is not None, "an image with a URL has no blob"
-        return image.with_data((self.path / "blobs" / image.digest.partition(":")[2]).read_bytes())
+    def scored_traces(self, rows: Iterable[RolloutRow], layer: str | None = None) -> Iterator[Trace]:
+        """The traces of these rows, with what `rows(layer)` lays over them."""
+        said = self._said(layer)
+        for trace in self.traces(rows):
+            scoring = said.get(_key(trace))
+            yield trace if scoring is None else trace.model_copy(update=_fields(scoring))
+
+    def load_images(self, trace: Trace) -> None:
+        """Give the images of this trace and of its task their bytes; UsageError where the run has them no more."""
+        for image in _images(trace):
+            if image.digest is not None and image.data is None:
+                blob = self._blob(image.digest)
+                try:
+                    image.load(blob.read_bytes())
+                except (OSError, ValueError) as error:
+                    raise UsageError(f"{blob}, an image of task {trace.task_id!r}, cannot be read: {error}") from error
 
     def layers(self) -> list[str]:
         """Names of the layers that lie over the traces."""
@@ -122,6 +148,15 @@ class RunDirectory:
 
     def layer_file(self, name: str) -> Path:
         return self.path / "scores" / f"{_safe(name)}.jsonl"
+
+    def _said(self, layer: str | None) -> dict[_Key, Trace]:
+        """What the group rewards say of each rollout, or where it does, this layer."""
+        names = [GROUP_LAYER] if layer is None else [GROUP_LAYER, layer]
+        lines = (_lines(self.layer_file(name), _scoring) for name in names)
+        return {_key(scoring): scoring for scoring in chain.from_iterable(lines)}
+
+    def _blob(self, digest: str) -> Path:
+        return self.path / "blobs" / digest.partition(":")[2]
 
 
 class RunWriter(RunDirectory):
@@ -135,7 +170,7 @@ class RunWriter(RunDirectory):
         self._index = _Appender(path / "index.jsonl")
         self._rows: list[bytes] = []
         self._layers: dict[str, _Appender] = {}
-        self._stored = {str(line["hash"]) for line in _lines(path / "tasks.jsonl")}
+        self._stored = set(_lines(path / "tasks.jsonl", lambda line: str(line["hash"])))
 
     @classmethod
     def create(cls, path: Path, manifest: Manifest) -> Self:
@@ -168,9 +203,10 @@ class RunWriter(RunDirectory):
     def append(self, trace: Trace) -> RolloutRow:
         """Save a finished trace: its task if it is new, its images, its line, its row. OSError on a full disk."""
         if trace.task_hash not in self._stored:
+            self._save_images(trace.task.messages())
             self._tasks.append(_task_line(trace.task))
             self._stored.add(trace.task_hash)
-        self._save_images(trace)
+        self._save_images(_messages(trace))
         offset, length = self._rollouts.append(trace.to_json() + b"\n")
         row = RolloutRow.of(trace, offset=offset, length=length)
         self._rows.append(_encoded(row))
@@ -188,7 +224,8 @@ class RunWriter(RunDirectory):
         for trace in traces:
             who = {"task_hash": trace.task_hash, "sample": trace.sample, "attempt": trace.attempt}
             said = trace.model_dump(mode="json", include=set(SCORING_FIELDS))
-            self._layers[name].append(orjson.dumps(who | said) + b"\n")
+            self._save_images(_messages(trace))
+            self._layers[name].append(_encoded(who | said))
 
     def save(self, **changes: Any) -> None:
         """Write `run.json` anew with these fields changed."""
@@ -210,14 +247,13 @@ class RunWriter(RunDirectory):
         self._index.append(b"".join(self._rows))
         self._rows.clear()
 
-    def _save_images(self, trace: Trace) -> None:
-        for turn in trace.turns:
-            for image in (image for message in (*turn.prompt, turn.reply) for image in images(message)):
-                if image.data is not None and image.digest is not None:
-                    blob = self.path / "blobs" / image.digest.partition(":")[2]
-                    if not blob.exists():
-                        blob.parent.mkdir(exist_ok=True)
-                        _write_atomically(blob, image.data)
+    def _save_images(self, messages: Iterable[Message]) -> None:
+        for image in (image for message in messages for image in message.images):
+            if image.data is not None and image.digest is not None:
+                blob = self._blob(image.digest)
+                if not blob.exists():
+                    blob.parent.mkdir(exist_ok=True)
+                    _write_atomically(blob, image.data)
 
     def __enter__(self) -> Self:
         return self
@@ -234,9 +270,16 @@ def _task_line(task: Task) -> bytes:
     return b'{"hash":"%s","task":%s}\n' % (task.hash.encode(), fields)
 
 
-def images(message: Message) -> list[Image]:
-    """The images in a message."""
-    return [] if isinstance(message.content, str) else [part for part in message.content if isinstance(part, Image)]
+def _messages(trace: Trace) -> Iterator[Message]:
+    """Each message of the episode and of its judging."""
+    for turn in chain(trace.turns, trace.judging):
+        yield from turn.prompt
+        yield turn.reply
+
+
+def _images(trace: Trace) -> Iterator[Image]:
+    for message in chain(trace.task.messages(), _messages(trace)):
+        yield from message.images
 
 
 class _Appender:
@@ -260,7 +303,9 @@ class _Appender:
         return offset, len(line)
 
     def close(self) -> None:
+        """Nothing is written after this: the number of a closed file may by then be another file's."""
         os.close(self._file)
+        self._file = -1
 
 
 def _manifest(path: Path) -> Manifest:
@@ -273,7 +318,7 @@ def _manifest(path: Path) -> Manifest:
     except OSError as error:
         raise UsageError(f"{path / 'run.json'} cannot be read: {error.strerror}.") from error
     except (orjson.JSONDecodeError, ValidationError) as error:
-        raise UsageError(f"{path / 'run.json'} is damaged: {error}") from error
+        raise UsageError(f"{path / 'run.json'} is damaged: {_what_is_wrong(error)}") from error
 
 
 def _refuse_other_schema(raw: Any, where: str | Path) -> None:
@@ -287,9 +332,9 @@ def _rows(path: Path) -> Iterator[RolloutRow]:
     covered = 0
     traces = path / "rollouts.jsonl"
     size = traces.stat().st_size if traces.exists() else 0
-    for line in _lines(path / "index.jsonl"):
-        row = RolloutRow(**{name: value for name, value in line.items() if name in _ROW_FIELDS})
-        if row.offset != covered or row.offset + row.length > size:
+    for line, _ in _whole_lines(path / "index.jsonl"):
+        row = _row(line)
+        if row is None or row.offset != covered or row.offset + row.length > size:
             break
         covered += row.length
         yield row
@@ -297,13 +342,22 @@ def _rows(path: Path) -> Iterator[RolloutRow]:
         yield RolloutRow.of(_trace(line, f"{traces} (byte {offset})"), offset=offset, length=len(line))
 
 
+def _row(line: bytes) -> RolloutRow | None:
+    """The row; None where this is none, for the index can be made again."""
+    try:
+        row = RolloutRow(**{name: value for name, value in exact.loads(line).items() if name in _ROW_FIELDS})
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return None
+    return row if isinstance(row.length, int) else None  # pyright: ignore[reportUnnecessaryIsInstance] - as it was read
+
+
 def _trace(line: bytes, where: str) -> Trace:
     try:
-        raw = orjson.loads(line)
+        raw = exact.loads(line)
         _refuse_other_schema(raw, where)
         return Trace.model_validate(raw)
-    except (orjson.JSONDecodeError, ValidationError) as error:
-        raise UsageError(f"{where} is damaged: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{where} is damaged: {_what_is_wrong(error)}") from error
 
 
 def _whole_lines(path: Path, start: int = 0) -> Iterator[tuple[bytes, int]]:
@@ -318,12 +372,22 @@ def _whole_lines(path: Path, start: int = 0) -> Iterator[tuple[bytes, int]]:
             start += len(line)
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
+def _lines(path: Path, read: Callable[[dict[str, Any]], T]) -> Iterator[T]:
+    """What `read` makes of each line; UsageError, naming it, for one of which it makes nothing."""
     for number, (line, _) in enumerate(_whole_lines(path), 1):
         try:
-            yield exact.loads(line)
-        except ValueError as error:
-            raise UsageError(f"{path}:{number} is damaged: {error}") from error
+            value = read(exact.loads(line))
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
+            raise UsageError(f"{path}:{number} is damaged: {_what_is_wrong(error)}") from error
+        yield value
+
+
+def _what_is_wrong(error: Exception) -> str:
+    """The error on one line."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return f"it has no {error}" if isinstance(error, LookupError) else str(error)
 
 
 def _cut_torn_line(path: Path) -> None:
@@ -334,23 +398,30 @@ def _cut_torn_line(path: Path) -> None:
         os.truncate(path, end)
 
 
-def _key(line: dict[str, Any]) -> tuple[str, int, int]:
-    return line["task_hash"], line["sample"], line["attempt"]
+def _recorded_task(line: dict[str, Any]) -> tuple[str, Task]:
+    return str(line["hash"]), RecordedTask.model_validate(line["task"])
 
 
-def _laid_over(row: RolloutRow, said: dict[str, Any] | None) -> RolloutRow:
-    """The row as a layer's scoring has it."""
-    if said is None:
-        return row
-    scored = Trace(
-        schema=SCHEMA, id="", task_id=row.task_id, task_hash=row.task_hash, **{k: said[k] for k in SCORING_FIELDS}
-    )
-    new = RolloutRow.of(scored)
-    return replace(row, **{name: getattr(new, name) for name in _SCORED_ROW_FIELDS})
+def _scoring(line: dict[str, Any]) -> Trace:
+    """What a layer says of one rollout: a trace that has only its scores."""
+    who = {"task_hash": line["task_hash"], "sample": line["sample"], "attempt": line["attempt"]}
+    said = {name: line[name] for name in SCORING_FIELDS}
+    return Trace.model_validate({"schema": SCHEMA, "id": "", "task_id": "", **who, **said})
 
 
-def _encoded(row: RolloutRow) -> bytes:
-    return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+def _fields(scoring: Trace) -> dict[str, Any]:
+    return {name: getattr(scoring, name) for name in SCORING_FIELDS}
+
+
+def _key(of: Trace | RolloutRow) -> _Key:
+    return of.task_hash, of.sample, of.attempt
+
+
+def _encoded(line: RolloutRow | dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # half of a surrogate pair
+        return exact.dumps(line if isinstance(line, dict) else asdict(line)) + b"\n"
 
 
 def _pretty(manifest: Manifest) -> bytes:

@@ -14,7 +14,9 @@ from random import Random
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, PrivateAttr
+from pydantic_core import PydanticSerializationError
 
+from envkit import exact
 from envkit.errors import ErrorKind
 from envkit.task import Task
 from envkit.types import Message, Record, Usage
@@ -108,7 +110,8 @@ class Score(Record):
     """What a reward says of a rollout: `value` (None: undecided, so the rollout is not scored) and why.
 
     `answer` is what was judged, `span` its character offsets in the reply. Where a program was run, `interpreter` is
-    what ran it, and `judge` the version of what judged it.
+    what ran it, and `judge` the version of what judged it. `fault` says whose fault it is that nothing was decided,
+    where that was a failure: `model` of a judge that did not answer.
     """
 
     value: float | None
@@ -117,6 +120,7 @@ class Score(Record):
     span: tuple[int, int] | None = None
     interpreter: str | None = None
     judge: str | None = None
+    fault: ErrorKind | None = None
 
     @classmethod
     def of(cls, verdict: Any) -> Score:
@@ -262,7 +266,15 @@ class Trace(BaseModel):
 
     def to_json(self) -> bytes:
         """One line of `rollouts.jsonl`, without its newline: fields that have their default are left out."""
-        return self.model_dump_json(exclude_defaults=True, by_alias=True).encode()
+        try:
+            return self.model_dump_json(exclude_defaults=True, by_alias=True).encode()
+        except PydanticSerializationError:  # half of a surrogate pair
+            return exact.dumps(self.model_dump(mode="json", exclude_defaults=True, by_alias=True))
+
+    @classmethod
+    def from_json(cls, line: bytes) -> Trace:
+        """The trace that `to_json` wrote, without its task; ValueError where it is none."""
+        return cls.model_validate(exact.loads(line))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Trace) and self.__dict__ == other.__dict__ and self.model_extra == other.model_extra

@@ -78,6 +78,10 @@ class Image(Part):
             raise ValueError(f"the blob does not have the digest {self.digest}")
         return image
 
+    def load(self, data: bytes) -> None:
+        """Take these bytes from the blob store, where a record has only their digest; refuses those of another."""
+        self._data = self.with_data(data).data
+
     def to_wire(self) -> dict[str, Any]:
         if self.url is not None:
             return {"type": "image_url", "image_url": {"url": self.url}}
@@ -160,6 +164,11 @@ class Message(Record):
             details = cast("list[dict[str, Any]]", self.reasoning)  # pyright: ignore[reportUnknownMemberType]
             return "".join(str(part.get("text") or part.get("summary") or "") for part in details)
         return split_thinking(self._whole_text())[0]
+
+    @property
+    def images(self) -> list[Image]:
+        """The images in the content."""
+        return [] if isinstance(self.content, str) else [part for part in self.content if isinstance(part, Image)]
 
     def _whole_text(self) -> str:
         if isinstance(self.content, str):

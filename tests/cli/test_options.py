@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +30,8 @@ def test_what_is_nearer_wins_and_tables_are_merged() -> None:
         ({"limit": 0}, "run.toml: limit: .*greater than or equal to 1"),
         ({"concurrency": "many"}, "run.toml: concurrency: .*'many'"),
         ({"args": 3}, "run.toml: args"),
+        ({"sampling": {"token": "hf_x"}}, r"run.toml: sampling: 'token' seems to hold a key.*--key-env\.$"),
+        ({"sampling": "x", "temperature": 1}, "run.toml: sampling: .*'x'"),
     ],
 )
 def test_a_wrong_option_names_its_source(layer: dict[str, object], told: str) -> None:
@@ -38,7 +41,10 @@ def test_a_wrong_option_names_its_source(layer: dict[str, object], told: str) ->
 
 def test_what_is_recorded_is_what_was_said_with_whole_paths(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    said = {"env": "./e.py", "data": "rows.jsonl", "endpoint": "replay:r.jsonl", "out": "run", "ids": ("a",), "seed": 0}
+    said: dict[str, Any] = {
+        "env": "./e.py", "data": "rows.jsonl", "endpoint": "replay:r.jsonl", "out": "run", "ids": ("a",), "seed": 0,
+        "roles": {"user": "replay:u.jsonl", "judge": "http://h/v1", "foe": "nop"},
+    }  # fmt: skip
     recorded = EvalOptions.of(("command line", said)).recorded()
     assert recorded == {
         "env": str(tmp_path / "e.py"),
@@ -46,6 +52,7 @@ def test_what_is_recorded_is_what_was_said_with_whole_paths(monkeypatch: pytest.
         "endpoint": f"replay:{tmp_path / 'r.jsonl'}",
         "ids": ["a"],
         "seed": 0,
+        "roles": {"user": f"replay:{tmp_path / 'u.jsonl'}", "judge": "http://h/v1", "foe": "nop"},
     }
     again = EvalOptions.of(("run.json", recorded))
     assert again.recorded() == recorded

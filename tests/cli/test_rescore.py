@@ -65,6 +65,39 @@ def test_a_judge_is_asked_again_and_the_policy_is_not(envkit: Command) -> None:
         assert data(envkit("rescore", "run", "--json"))["after"]["mean"] == 1.5, "the role is known from the run"
 
 
+def test_scorings_that_fail_are_counted_and_exit_1(envkit: Command) -> None:
+    write("True")
+    data(envkit("eval", "./numbers.py", "-e", "oracle", "--out", "run", "--json"))
+    write("1 / (rollout.task.id != '2')")
+    ended = envkit("rescore", "run", "--json")
+    assert ended.exit_code == 1
+    said = json.loads(ended.stdout)
+    assert (said["rescored"], said["failed"], said["after"]["failed"]) == (4, 1, 1)
+    assert "1 could not be scored: envkit show run --layer rescore --failed" in ended.stderr
+
+
+PICTURES = """
+from envkit import Image, Judge, Message, SingleTurnEnv, Task
+
+def look(rollout):
+    (picture,) = rollout.task.messages()[0].images
+    return (picture, *rollout.messages[0].images)
+
+def environment():
+    tasks = [Task(id="t", prompt=(Message.user((Image.of(b"cat"),)),), answer="a cat")]
+    return SingleTurnEnv(tasks, rewards=[Judge(look, float)])
+"""
+
+
+def test_a_judge_that_sees_pictures_sees_them_again(envkit: Command) -> None:
+    Path("pictures.py").write_text(PICTURES)
+    with Server(lambda messages: str(len(messages[-1]["content"]) / 4)) as server:
+        judge = ["--role", f"judge={server.url}", "--json"]
+        assert data(envkit("eval", "./pictures.py", "-e", "oracle", "--out", "run", *judge))["mean"] == 0.5
+        assert data(envkit("rescore", "run", *judge))["after"]["mean"] == 0.5
+    assert server.bodies[0]["messages"] == server.bodies[1]["messages"]
+
+
 def test_what_cannot_be_scored_again_is_said(envkit: Command) -> None:
     write("True")
     data(envkit("eval", "./numbers.py", "-e", "oracle", "-k", "1", "--out", "run", "--json"))

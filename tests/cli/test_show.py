@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from cli.conftest import Command, data
+from envkit.runs import RunWriter
+from envkit.trace import ErrorRecord, Score
 
 
 def test_a_runs_report_and_rollouts(envkit: Command, run: Path) -> None:
@@ -41,6 +43,28 @@ def test_a_failure_in_full_has_its_traceback(envkit: Command, run: Path) -> None
     for text in ("env error in run: LookupError", "Traceback", "the drawer is stuck"):
         assert text in shown
     assert "\x1b" not in shown
+
+
+def test_one_rollout_as_a_layer_has_it(envkit: Command, run: Path) -> None:
+    with RunWriter.reopen(run) as directory:
+        (row,) = [row for row in directory.rows() if row.task_id == "bad"]
+        (trace,) = directory.traces([row])
+        error = ErrorRecord(kind="env", type="KeyError", message="KeyError: 'gold'", phase="score: right")
+        score = Score(value=0.0, reason="stricter now")
+        directory.layer(
+            "strict",
+            [
+                trace.model_copy(
+                    update={"outcome": "failed", "reward": None, "error": error, "scores": {"right": score}}
+                )
+            ],
+        )
+    shown = envkit("show", run, "bad", "--layer", "strict").stdout
+    for text in ("attempt 0: failed", "stricter now", "env error in score: right", "reward none"):
+        assert text in shown
+    said = data(envkit("show", run, "bad", "--layer", "strict", "--json"))
+    assert (said["outcome"], said["error"]["type"], said["reward"]) == ("failed", "KeyError", None)
+    assert "differs from 5" in envkit("show", run, "bad").stdout
 
 
 def test_what_is_not_there_is_said(envkit: Command, run: Path) -> None:

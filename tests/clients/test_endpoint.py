@@ -9,7 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from envkit import Endpoint, ModelError, SingleTurnEnv, Task
-from envkit.clients.endpoint import aliases, bind, endpoint
+from envkit.cli.options import pairs
+from envkit.clients.endpoint import aliases, bind, endpoint, without_secrets
 from envkit.errors import UsageError
 
 
@@ -50,7 +51,7 @@ def test_the_working_directorys_aliases_lie_over_the_homes(nowhere: Path) -> Non
         ('[a]\nurl="http://h"\nurll="x"\n', r"urll: Extra inputs are not permitted \(fields: url, model, key"),
         ('[a]\nurl="http://u:p@h"\n', "must not hold a password"),
         ('[a]\nurl="http://h/v1?key=p"\n', "must end with its path"),
-        ('[a]\nurl="http://h:99999"\n', "[Pp]ort out of range"),
+        ('[a]\nurl="http://h:99999"\n', "its port must be a number up to 65535"),
         ('[a]\nurl="http://h"\nmax_in_flight=0\n', "max_in_flight: Input should be greater than 0"),
     ],
 )
@@ -74,6 +75,48 @@ def test_a_wrong_field_shows_no_value_and_says_where(nowhere: Path) -> None:
     with pytest.raises(UsageError, match="http://h/v1: key: it must be the NAME") as told:
         Endpoint(url="http://h/v1").with_(key="sk-verysecret")
     assert "verysecret" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "http://user:s3cret@h/v1", "http://user:s3/cret@h/v1", "http://user:s3cret", "https://h/v1?api_key=s3cret",
+        "https://h/v1#s3cret", "ftp://user:s3cret@h", "user:s3cret@h/v1", "http://s3cret@h:8000/v1",
+    ],
+)  # fmt: skip
+def test_a_secret_in_a_url_is_refused_and_not_shown(nowhere: Path, typed: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        endpoint(typed)
+    assert "s3" not in str(caught.value)
+    assert typed.partition(":")[0] in str(caught.value) or "'h/v1'" in str(caught.value)
+    with pytest.raises(UsageError, match="KEY=VALUE") as told:
+        pairs("--role", [typed.replace("=", "")])
+    assert "s3" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{api_key="s3cret"}', '{"X-API-Key"="s3cret"}', '{authorization="Bearer s3cret"}', '{a={auth_token="s3cret"}}',
+        '{a=[{password="s3cret"}]}', '{HF_TOKEN="s3cret"}', '{client_secret="s3cret"}',
+    ],
+)  # fmt: skip
+def test_a_key_in_a_body_is_refused_and_not_shown(nowhere: Path, body: str) -> None:
+    for field in ("extra_body", "sampling"):
+        write(nowhere / "endpoints.toml", f'[a]\nurl="http://h/v1"\n{field}={body}\n')
+        with pytest.raises(UsageError, match=rf"{field}: '.*' seems to hold a key.* as `key`") as caught:
+            endpoint("a")
+        assert "s3cret" not in str(caught.value)
+
+
+def test_a_body_may_speak_of_tokens() -> None:
+    body = {"max_tokens": 5, "stop_token_ids": [1], "eos_token": "x", "return_token_ids": True, "key": {"token": 1}}
+    assert Endpoint(url="http://h/v1", extra_body=body).extra_body == body
+
+
+def test_what_is_no_secret_of_a_url_is_shown() -> None:
+    assert without_secrets("http://127.0.0.1:8000/v1") == "http://127.0.0.1:8000/v1"
+    assert without_secrets("qwen:7b") == "qwen:7b"
 
 
 def test_a_key_may_end_in_a_newline_and_must_be_text(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,6 +67,14 @@ async def test_a_task_of_another_id_is_found_by_its_prompt_where_only_one_had_it
         await say(client, "other", prompt="q")
 
 
+def test_another_file_of_the_same_name_is_told_apart(tmp_path: Path) -> None:
+    row = {"task_id": "a", "response": "x"}
+    first = replay(tmp_path / "r.jsonl", row).about()
+    assert replay(tmp_path / "r.jsonl", row).about() == first
+    other = replay(tmp_path / "r.jsonl", row | {"response": "y"}).about()
+    assert (other["model"], other["fingerprint"] == first["fingerprint"]) == (first["model"], False)
+
+
 def test_a_line_that_is_no_row_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"r\.jsonl:1 is no row of a replay"):
         replay(tmp_path / "r.jsonl", {"sample": 0})

@@ -15,7 +15,7 @@ from envkit.clients.base import Completion, Request
 from envkit.clients.retry import LONGEST_RETRY_AFTER, Retryable, retry_after
 from envkit.clients.stream import whole
 from envkit.clients.wire import completion, refusal
-from envkit.errors import ContextOverflow
+from envkit.errors import AnswerTooLong, ContextOverflow
 
 ENDPOINT = Endpoint(url="http://h/v1")
 NAMES = st.sampled_from([
@@ -84,6 +84,13 @@ def test_sglang_gives_its_tokens_in_its_own_form() -> None:
     "said",
     [
         "This model's maximum context length is 8192 tokens. However, you requested 9000 tokens.",
+        "This model's maximum context length is 4096 tokens. However, you requested 4600 tokens (4500 in the messages, "
+        "100 in the completion).",
+        "'max_tokens' or 'max_completion_tokens' is too large: 500. This model's maximum context length is 4096 tokens "
+        "and your request has 3900 input tokens (500 > 4096 - 3900).",
+        "'max_tokens' or 'max_completion_tokens' is too large: 5000. This model's maximum context length is 4096 "
+        "tokens and your request has 4096 input tokens (5000 > 4096 - 4096).",
+        "input length and `max_tokens` exceed context limit: 190000 + 32000 > 200000, decrease input length",
         "The decoder prompt (length 8357) is longer than the maximum model length of 8192.",
         "The input (516368 tokens) is longer than the model's context length (262144 tokens).",
         "Requested token count exceeds the model's maximum context length of 4096 tokens.",
@@ -100,6 +107,50 @@ def test_each_engines_words_for_a_prompt_too_long(said: str) -> None:
         assert said in str(error)
     with pytest.raises(ContextOverflow):  # a gateway's, under a status of success
         completion({"error": {"message": said, "code": 400}}, Request([]), ENDPOINT)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "'max_tokens' or 'max_completion_tokens' is too large: 32768. This model's maximum context length is 4096 "
+        "tokens and your request has 45 input tokens (32768 > 4096 - 45).",
+        "This model's maximum context length is 4096 tokens. However, you requested 32768 output tokens and your "
+        "prompt contains at least 1 input tokens, for a total of at least 32769 tokens.",
+        "This model's maximum context length is 4096 tokens. However, you requested 32768 output tokens and your "
+        "prompt contains 99999 characters (more than 0 characters, which is the upper bound for 0 input tokens).",
+        "Requested token count exceeds the model's maximum context length of 4,096 tokens. You requested a total of "
+        "33000 tokens: 232 tokens from the input messages and 32768 tokens for the completion.",
+        "This model's maximum context length is 4096 tokens. However, you requested 32968 tokens (200 in the messages, "
+        "32768 in the completion).",
+    ],
+)
+def test_more_asked_for_an_answer_than_the_window_holds_is_no_overflow(said: str) -> None:
+    error = refusal(400, orjson.dumps({"error": {"message": said}}).decode(), ENDPOINT)
+    assert (type(error), error.retryable, error.status) == (AnswerTooLong, False, 400)
+    assert "may take 32768 tokens (max_tokens) of a context of 4096" in str(error)
+    assert "--max-tokens" in str(error)
+
+
+def test_more_asked_for_an_answer_than_the_model_writes_is_no_overflow() -> None:
+    said = "max_tokens is too large: 32768. This model supports at most 4096 completion tokens."
+    error = refusal(400, orjson.dumps({"error": {"message": said}}).decode(), ENDPOINT)
+    assert type(error) is AnswerTooLong
+    assert str(error) == f"http://h/v1: {said} Ask for fewer with --max-tokens."
+
+
+def test_what_would_fit_with_less_room_for_the_answer() -> None:
+    def overflow(said: str) -> ContextOverflow:
+        error = refusal(400, orjson.dumps({"message": said}).decode(), ENDPOINT)
+        assert isinstance(error, ContextOverflow)
+        return error
+
+    window = "This model's maximum context length is 4096 tokens. However, you requested"
+    counted = overflow(f"{window} 5000 tokens (4000 in the messages, 1000 in the completion).")
+    assert (counted.would_fit(at_most=9999), "take 1000 tokens" in counted.advice) == (True, True)
+    assert not overflow(f"{window} 6000 tokens (5000 in the messages, 1000 in the completion).").would_fit(at_most=10)
+    bounded = overflow(f"{window} 1000 output tokens and your prompt contains at least 3097 input tokens.")
+    assert (bounded.would_fit(at_most=4095), bounded.would_fit(at_most=4096)) == (True, False)
+    assert not overflow("prompt is too long: 215000 tokens > 200000 maximum").would_fit(at_most=1)
 
 
 def test_another_400_is_no_overflow_and_says_the_servers_own_sentence() -> None:

@@ -86,9 +86,9 @@ def test_fail_under(envkit: Envkit, server: Server, floor: str, code: int) -> No
     assert envkit("eval", SUMS, "-e", server.url, "--fail-under", floor).code == code
 
 
-def test_fail_under_is_not_met_by_no_mean(envkit: Envkit, serve: Callable[..., Server]) -> None:
-    server = serve(add, faults=[Fault("400")])
-    assert envkit("eval", SUMS, "-e", server.url, "-n", "2", "--fail-under", "0").code == 3
+def test_fail_under_is_not_met_by_no_mean(envkit: Envkit, server: Server) -> None:
+    broken = ("-a", "broken=run", "--ids", "2+2")
+    assert envkit("eval", SUMS, "-e", server.url, *broken, "--fail-under", "0").code == 3
 
 
 def test_what_a_model_says_steers_no_terminal(envkit: Envkit, serve: Callable[..., Server]) -> None:
@@ -137,6 +137,18 @@ def test_a_run_may_be_resumed_from_another_folder(envkit: Envkit, server: Server
     elsewhere.cwd.mkdir()
     ended = elsewhere("eval", "--resume", envkit.cwd / "run", "-k", "2", "--json")
     assert (ended.code, ended.json["scored"]) == (0, 2), ended.err
+
+
+def test_a_replay_goes_on_from_any_folder_but_only_with_the_same_replies(envkit: Envkit, server: Server) -> None:
+    (envkit.cwd / "judge.jsonl").write_text('{"task_id": "1+1", "response": "x"}\n')
+    roles = ("-a", "judge=true", "--role", "judge=replay:judge.jsonl")
+    assert envkit("eval", SUMS, "-e", server.url, *roles, "-n", "1", "--out", "run").code == 0
+    elsewhere = Envkit(envkit.cwd / "elsewhere")
+    elsewhere.cwd.mkdir()
+    assert elsewhere("eval", "--resume", envkit.cwd / "run", "-k", "2").code == 0
+    (envkit.cwd / "judge.jsonl").write_text('{"task_id": "1+1", "response": "y"}\n')
+    refused = envkit("eval", "--resume", "run", "-k", "3")
+    assert (refused.code, "models.judge.fingerprint was sha256:" in refused.err) == (2, True), refused.err
 
 
 def test_an_endpoint_that_always_fails_alike_stops_the_run(envkit: Envkit, serve: Callable[..., Server]) -> None:

@@ -31,7 +31,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_full_disk_stops_the_run_and_loses_nothing(envkit: Envkit, small_disk: Path) -> None:
     run = small_disk / "run"
-    ended = envkit("eval", SUMS, "-e", "oracle", "-a", "n=300", "--out", run, "--json")
+    ended = envkit("eval", SUMS, "-e", "oracle", "-a", "n=300", "--out", run, "--fail-under", "1.1", "--json")
     assert ended.code == 1, ended.err
     assert "No space left" in ended.err
     assert f"envkit eval --resume {run}" in ended.err
@@ -40,7 +40,7 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(envkit: Envkit, small_disk:
     assert 0 < len(saved) < 300
     assert envkit("show", run).code == 0
     subprocess.run(["mount", "-o", "remount,size=4m", small_disk], check=True)
-    resumed = envkit("eval", "--resume", run, "--json")
+    resumed = envkit("eval", "--resume", run, "--fail-under", "1", "--json")
     assert (resumed.code, resumed.json["scored"]) == (0, 300), resumed.err
     after = [json.loads(line)["task_id"] for line in (run / "rollouts.jsonl").read_text().splitlines()]
     assert after[: len(saved)] == saved

@@ -147,3 +147,30 @@ async def test_a_judge_is_asked_only_where_the_grader_is_undecided() -> None:
 def test_without_a_judge_no_role_is_needed() -> None:
     assert find("math-500").load("sample").roles == ()
     assert find("math-500").load("sample", judge=True).roles == ("judge",)
+
+
+@pytest.mark.parametrize(("name", "args"), [("math-500", {}), ("gsm8k", {"grader": "official"})])
+async def test_a_gold_may_be_a_number_and_otherwise_must_be_text(
+    name: str, args: dict[str, str], tmp_path: Path
+) -> None:
+    golds = [2, 2.5, "2", [2], None]
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(
+        "".join(f'{{"task_id": "t{n}", "prompt": "?", "gold": {json.dumps(g)}}}\n' for n, g in enumerate(golds))
+    )
+    env = find(name).load(f"replay:{rows}", **args)
+    traces = [await run_rollout(env, task, Scripted(["\\boxed{2}\n#### 2"])) for task in env.tasks]
+    assert [trace.reward for trace in traces] == [1.0, 0.0, 1.0, None, None]
+    assert [trace.error.message for trace in traces if trace.error] == [
+        "the answer of task 't3' is no text and no number, but [2]",
+        "the answer of task 't4' is no text and no number, but None",
+    ]
+
+
+def test_a_gold_of_ones_own_rows_may_be_a_number(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"problem": "1+1?", "answer": 2, "unique_id": "a"}\n')
+    assert [task.answer for task in find("math-500").load(str(rows)).tasks] == [2]
+    rows.write_text('{"question": "1+1?", "answer": 2}\n')
+    with pytest.raises(Exception, match=rf"{rows}:1: the answer has no line '#### NUMBER'"):
+        list(find("gsm8k").load(str(rows)).tasks)

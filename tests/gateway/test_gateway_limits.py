@@ -14,7 +14,7 @@ from envkit import InfraError, Limits, Message, ModelError, Rollout, Services, T
 from envkit.clients.base import Client, Completion, Request
 from envkit.clients.endpoint import Endpoint
 from envkit.clients.http import HTTPClient
-from envkit.errors import ContextOverflow
+from envkit.errors import AnswerTooLong, ContextOverflow
 from envkit.events import CallEnded, Event
 from envkit.gateway import gateway as gateways
 from envkit.gateway.gateway import Gateway
@@ -99,12 +99,15 @@ async def test_a_cap_that_the_program_chose_is_its_own_affair() -> None:
     assert (cut.outcome, cut.stop, model.requests[0].sampling) == ("truncated", "length", {"max_tokens": 7})
 
 
-async def test_a_cap_beyond_the_models_window_is_no_overflow() -> None:
+@pytest.mark.parametrize("refused", [ContextOverflow, AnswerTooLong])
+async def test_a_cap_beyond_the_models_window_is_no_overflow(refused: type[ModelError]) -> None:
     """Anthropic's dialect must name a cap, and programs name the most that their usual model can write."""
 
     class Window(Model):
         async def complete(self, request: Request) -> Completion:
-            if request.sampling.get("max_tokens", 0) > 8192 or len(request.messages) > 1:
+            if request.sampling.get("max_tokens", 0) > 8192:
+                raise refused("This model's maximum context length is 8192 tokens.")
+            if len(request.messages) > 1:
                 raise ContextOverflow("This model's maximum context length is 8192 tokens.")
             return await super().complete(request)
 

@@ -50,6 +50,11 @@ def crash() -> None:
     os.kill(os.getpid(), signal.SIGSEGV)
 
 
+def tire() -> None:
+    """What the kernel does to a process that has used up its processor time."""
+    os.kill(os.getpid(), signal.SIGXCPU)
+
+
 def chatter() -> str:
     print("this is not for the host", flush=True)
     os.write(1, b"nor is this")

@@ -134,9 +134,13 @@ def test_an_exit_is_a_death(pool: Workers) -> None:
 
 def test_idle_workers_that_die_are_replaced(pool: Workers) -> None:
     worker, _ = pool.run("jobs:who")
-    os.kill(worker, signal.SIGKILL)
-    until(lambda: not alive(worker))
+    os.kill(worker, signal.SIGKILL)  # of which the pool may hear only when it has given the next job to it
     assert pool.run("jobs:who")[0] != worker
+
+
+def test_a_job_whose_worker_cannot_begin_is_given_up(pool: Workers) -> None:
+    with pytest.raises(WorkerDied, match="exit status 5"):
+        pool.run("leaving:nothing", timeout=SOON)
 
 
 def test_what_the_function_raises_is_told() -> None:
@@ -153,6 +157,17 @@ def test_what_the_function_raises_is_told() -> None:
         with pytest.raises(WorkRaised, match=told):
             pool.run(function)
     pool.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits of processor time")
+def test_the_kernels_limit_is_well_above_the_deadline_and_says_the_same(pool: Workers) -> None:
+    import resource
+
+    soft, _ = pool.run("resource:getrlimit", resource.RLIMIT_CPU, timeout=1.0)
+    assert 11 <= soft < 60
+    with pytest.raises(WorkerTimeout):
+        pool.run("jobs:tire")
+    assert pool.run("jobs:echo", 1) == 1
 
 
 def test_errors_say_whose_fault_it_is() -> None:

@@ -13,7 +13,7 @@ from envkit.rows import Row
 from envkit.sandbox import SandboxSpec
 from envkit.sandbox.tools import python
 from envkit.verify.math import agrade
-from envkit.verify.math.reward import correct, correct_lenient
+from envkit.verify.math.reward import correct, correct_lenient, reference
 
 REVISION = "740312add88f781978c0658806c59bc2815b9866"
 PROMPT = (
@@ -59,12 +59,12 @@ async def correct_or_printed(rollout: Rollout[Any]) -> Score:
     printed = next((m.text for m in reversed(rollout.messages) if m.role == "tool"), "")
     if said.answer is not None or not printed:
         return said
-    return Score.of(await agrade(rollout.task.answer, f"\\boxed{{{printed}}}", extract="strict"))
+    return Score.of(await agrade(reference(rollout.task), f"\\boxed{{{printed}}}", extract="strict"))
 
 
 def gold(row: Row) -> str:
     """The number that a solution of the dataset ends with."""
-    final = _FINAL.search(row["answer"])
+    final = _FINAL.search(str(row["answer"]))
     if final is None:
         raise UsageError(f"{row.place}: the answer has no line '#### NUMBER'")
     return final[1].replace(",", "")

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from envkit import Environment, Message, Rollout, Score, SingleTurnEnv, Task, hf_tasks
 from envkit.errors import UsageError
 from envkit.rows import Row
-from envkit.verify.math.reward import BOXED, BoxedEnv, correct, correct_lenient
+from envkit.verify.math.reward import BOXED, BoxedEnv, correct, correct_lenient, reference
 
 REVISION = "740312add88f781978c0658806c59bc2815b9866"
 HASHES = "Solve the problem step by step. End with a line that holds only #### and the answer as a number: #### 42"
@@ -34,13 +34,13 @@ def official(rollout: Rollout[Any]) -> Score:
     final = _FINAL.search(rollout.reply)
     if final is None:
         return Score(value=0.0, reason="no_hashes")
-    answer, due = (number.replace(",", "") for number in (final[1], rollout.task.answer))
+    answer, due = (number.replace(",", "") for number in (final[1], reference(rollout.task)))
     return Score(value=float(answer == due), answer=answer, span=final.span(1))
 
 
 def gold(row: Row) -> str:
     """The number that a solution of the dataset ends with."""
-    final = _FINAL.search(row["answer"])
+    final = _FINAL.search(str(row["answer"]))
     if final is None:
         raise UsageError(f"{row.place}: the answer has no line '#### NUMBER'")
     return final[1].replace(",", "")

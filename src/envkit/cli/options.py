@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from envkit.clients.endpoint import NO_SECRETS, secret_in, without_secrets
 from envkit.errors import UsageError
 
 TABLES = ("args", "sampling", "roles")
@@ -63,6 +64,8 @@ class EvalOptions(BaseModel):
                 cls.model_validate(merged)
             except ValidationError as error:
                 raise UsageError(_complaint(where, error)) from error
+            if (name := secret_in(merged.get("sampling"))) is not None:
+                raise UsageError(f"{where}: sampling: {NO_SECRETS.format(name=name)}, or say --key-env.")
         return cls.model_validate(merged)
 
     def recorded(self) -> dict[str, Any]:
@@ -73,6 +76,8 @@ class EvalOptions(BaseModel):
         for name in ("data", "endpoint"):
             if name in said:
                 said[name] = _absolute(said[name], bare=name == "data")
+        if "roles" in said:
+            said["roles"] = {role: _absolute(spec, bare=False) for role, spec in said["roles"].items()}
         return said
 
 
@@ -92,7 +97,7 @@ def pairs(option: str, given: Iterable[str], *, literal: bool = False) -> dict[s
     for pair in given:
         key, equals, value = pair.partition("=")
         if not equals or not key:
-            raise UsageError(f"{option} {pair}: KEY=VALUE was due.")
+            raise UsageError(f"{option} {without_secrets(pair)}: KEY=VALUE was due.")
         said[key] = value if literal else _json_or_text(value)
     return said
 
@@ -112,8 +117,9 @@ def _by_field(layer: Mapping[str, Any]) -> dict[str, Any]:
     """The layer by the names of the fields: `max-cost` is `max_cost`, and temperature is a part of the sampling."""
     said = {name.replace("-", "_"): value for name, value in layer.items()}
     shorthand = {name: said.pop(name) for name in _IN_SAMPLING if name in said}
-    if shorthand:
-        said["sampling"] = {**said.get("sampling", {}), **shorthand}
+    table = said.get("sampling", {})
+    if shorthand and isinstance(table, Mapping):  # what is none is refused as such
+        said["sampling"] = {**table, **shorthand}
     return said
 
 

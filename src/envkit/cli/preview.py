@@ -10,7 +10,6 @@ from envkit.errors import ModelError
 from envkit.evaluate import bound
 from envkit.lifecycle import run_rollout
 from envkit.rollout import POLICY, Services
-from envkit.runs import images
 from envkit.types import Message
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ async def _facts(plan: Plan, models: dict[str, Any], pool: Opened) -> dict[str, 
         "seed": options.seed,
         "out": options.out or f"runs/<time>_{plan.package.name}_<model>_<id>",
         "first_task": first.id,
-        "first_prompt": [message.to_wire() if not images(message) else _told(message) for message in messages],
+        "first_prompt": [message.to_wire() if not message.images else _told(message) for message in messages],
     }
 
 
@@ -96,7 +95,7 @@ class _Catcher(Client):
 
 def _told(message: Message) -> dict[str, Any]:
     """A message with images as a person can read it: their type and digest in place of their bytes."""
-    return {"role": message.role, "content": f"{message.text}\n{[image.digest for image in images(message)]}"}
+    return {"role": message.role, "content": f"{message.text}\n{[image.digest for image in message.images]}"}
 
 
 def _text(said: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from envkit.cli import exits
 from envkit.cli.console import say, write, write_json
 
 if TYPE_CHECKING:
@@ -54,16 +55,20 @@ def rescore(
     with RunWriter.reopen(run) as directory:
         before = directory.rows()
         where = sandbox_of(sandbox or options.sandbox, unsafe=unsafe_sandbox)
-        rescored = asyncio.run(_score_all(env, directory, options.roles, layer, where))
+        rescored, failed = asyncio.run(_score_all(env, directory, options.roles, layer, where))
         after = directory.rows(layer)
         reports = report_of(directory), report_of(directory, layer)
     changed = sum(old.reward != new.reward for old, new in zip(before, after, strict=True))
     if as_json:
         old, new = (report.model_dump(mode="json") for report in reports)
-        write_json({"layer": layer, "rescored": rescored, "changed": changed, "before": old, "after": new})
-        return
-    old, new = (_mean(report.mean) for report in reports)
-    write(f"{rescored:,} rollouts scored again, {changed:,} have another reward.\nmean {old} before, {new} now")
+        counts = {"rescored": rescored, "failed": failed, "changed": changed}
+        write_json({"layer": layer, **counts, "before": old, "after": new})
+    else:
+        old, new = (_mean(report.mean) for report in reports)
+        write(f"{rescored:,} rollouts scored again, {changed:,} have another reward.\nmean {old} before, {new} now")
+    if failed:
+        say(f"\n{failed:,} could not be scored: envkit show {run} --layer {layer} --failed")
+        raise typer.Exit(exits.FAILED)
     say(f"\nlook  envkit show {run} --layer {layer}")
 
 
@@ -84,8 +89,11 @@ async def _score_all(
     roles: Mapping[str, str],
     layer: str,
     sandbox: Backend | str | None,
-) -> int:
-    """Score every finished episode anew, groups with their group rewards, and save each group as it is done."""
+) -> tuple[int, int]:
+    """Score every finished episode anew, groups with their group rewards, and save each group as it is done.
+
+    (how many were scored, of how many the scoring failed)
+    """
     import asyncio
 
     from envkit.lifecycle import score, score_group
@@ -94,12 +102,13 @@ async def _score_all(
     from envkit.sandbox.pool import opened
 
     places = asyncio.Semaphore(CONCURRENCY)
-    count = 0
+    count = failed = 0
     async with opened(sandbox, env.sandbox) as pool, _judges(env, roles) as clients:
         services = Services(clients, boxes=pool.boxes)
 
         async def one(trace: Trace) -> Trace:
             async with places:
+                directory.load_images(trace)
                 return await score(env, trace, services)
 
         await env.ready()
@@ -109,9 +118,10 @@ async def _score_all(
                 await score_group(env, traces)
                 directory.layer(layer, traces)
                 count += len(traces)
+                failed += sum(trace.outcome == "failed" for trace in traces)
         finally:
             await env.end()
-    return count
+    return count, failed
 
 
 @asynccontextmanager

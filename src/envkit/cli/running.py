@@ -238,7 +238,7 @@ async def _evaluate(plan: Plan, control: Control) -> Outcome:
 
 def _started(shown: Display, interrupts: Interrupts, retry: Sequence[str], progress: Progress) -> None:
     assert progress.directory is not None
-    again = {"model", "infra", *retry}
+    again = Resume(tuple(retry)).again
     shown.introduce(
         f"{progress.directory.manifest.env} · {progress.directory.manifest.model}",
         [row for row in progress.done.values() if row.outcome != "failed" or row.error_kind not in again],
@@ -293,13 +293,17 @@ def _exit_code(outcome: Outcome, fail_under: float | None) -> int:
             return exits.BUDGET
         case "endpoint":
             return exits.ENDPOINT
-        case _:
+        case "disk" | "data":
+            return exits.FAILED
+        case None:
             pass
+    if report.failed_by_kind == {"model": report.rollouts}:
+        return exits.ENDPOINT
     if fail_under is not None and (report.mean is None or report.mean < fail_under):
         mean = "there is none" if report.mean is None else f"it is {report.mean:.4f}"
         say(f"\nThe mean is not the {fail_under:g} that --fail-under asks for: {mean}.")
         return exits.GATE
-    return exits.FAILED if report.failed or outcome.stopped is not None else exits.OK
+    return exits.FAILED if report.failed else exits.OK
 
 
 def report_of(directory: RunDirectory, layer: str | None = None) -> Report:
@@ -310,6 +314,7 @@ def report_of(directory: RunDirectory, layer: str | None = None) -> Report:
         env=manifest.env,
         model=manifest.model,
         run=str(directory.path),
-        k=manifest.inputs.get("selection", {}).get("k", 1),
+        k=manifest.k,
         stopped=None if manifest.status == "finished" else manifest.status,
+        group_rewards=manifest.group_rewards,
     )

@@ -12,6 +12,7 @@ from envkit.cli.console import columns, say, write, write_json
 if TYPE_CHECKING:
     from envkit.report import RolloutRow
     from envkit.runs import RunDirectory
+    from envkit.trace import Trace
 
 
 LISTED = 20
@@ -40,7 +41,7 @@ def show(
     rows = latest(directory.rows(layer))
     if task_id is not None:
         row = _row_of(rows, task_id, sample, directory)
-        _one(directory, row, as_json=as_json)
+        _one(next(directory.scored_traces([row], layer)), row, as_json=as_json)
         others = [str(other.sample) for other in rows if other.task_hash == row.task_hash and other is not row]
         if others and sample is None:
             say(f"\nThis task was attempted {len(others) + 1} times; --sample {others[0]} shows another.")
@@ -113,8 +114,7 @@ def _list(rows: list[RolloutRow], limit: int, *, what: str) -> None:
         say(f"… {len(rows) - limit:,} more: -n {len(rows)}")
 
 
-def _one(directory: RunDirectory, row: RolloutRow, *, as_json: bool) -> None:
-    trace = next(directory.traces([row]))
+def _one(trace: Trace, row: RolloutRow, *, as_json: bool) -> None:
     if as_json:
         write_json({**trace.model_dump(mode="json", by_alias=True), "task": trace.task.model_dump(mode="json")})
         return

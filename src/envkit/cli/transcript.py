@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 
 from envkit.report import RolloutRow
-from envkit.runs import images
 from envkit.trace import Trace, Turn
 from envkit.types import Message
 
@@ -55,7 +54,7 @@ def _message(message: Message, who: str = "", note: str = "") -> str:
         parts.append(f"(thinking) {message.thinking[:MAX_TEXT]}")
     if message.text:
         parts.append(_cut(message.text))
-    parts += [f"(image {image.url or image.digest})" for image in images(message)]
+    parts += [f"(image {image.url or image.digest})" for image in message.images]
     parts += [f"→ {call.name}({call.arguments[:MAX_TEXT]})" for call in message.tool_calls]
     return _block(f"{who}{message.role}" + (f" ({note})" if note else ""), "\n".join(parts) or "(nothing)")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,10 @@ class Request:
     call: int = 0
     deadline: Deadline | None = None
     """The clock of the rollout, which stands still while the client queues or waits to try again."""
+
+    def size(self) -> int:
+        """Characters of its prompt as JSON in ASCII: more than the tokens that it takes."""
+        return len(json.dumps([[message.to_wire() for message in self.messages], list(self.tools)]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -18,6 +18,13 @@ from envkit.errors import ModelError, UsageError
 if TYPE_CHECKING:
     from envkit.environment import Environment
 
+NO_SECRETS = "{name!r} seems to hold a key, and a run records what is sent: name the key's variable as `key`"
+_SECRET = re.compile(
+    r"(?:.*[_-])?(?:api[_-]?key|authorization|secret|secret[_-]key|password|credentials?)"
+    r"|(?:(?:access|api|auth|bearer|hf|refresh|session)[_-]?)?token",
+    re.IGNORECASE,
+)
+"""Names of fields that hold a key, and not such as `max_tokens`, `stop_token_ids` or `eos_token`."""
 SCRIPTED = ("oracle", "nop", "human", "replay:FILE")
 
 
@@ -49,7 +56,10 @@ class Endpoint(BaseModel):
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("it must begin with http:// or https:// and name a host")
-        _ = parts.port  # a ValueError where it is none
+        try:
+            _ = parts.port
+        except ValueError:  # whose words repeat what may be a password
+            raise ValueError("its port must be a number up to 65535") from None
         if parts.username or parts.password:
             raise ValueError("it must not hold a password: name the key's environment variable")
         if parts.query or parts.fragment:
@@ -62,6 +72,13 @@ class Endpoint(BaseModel):
         if key is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", key):
             raise ValueError("it must be the NAME of an environment variable, never the key itself")
         return key
+
+    @field_validator("sampling", "extra_body")
+    @classmethod
+    def _holds_no_key(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        if (name := secret_in(fields)) is not None:
+            raise ValueError(NO_SECRETS.format(name=name))
+        return fields
 
     @property
     def secret(self) -> str | None:
@@ -100,16 +117,36 @@ class Endpoint(BaseModel):
 def endpoint(spec: str) -> Endpoint:
     """The endpoint of a URL or of an alias in `endpoints.toml`; UsageError with the nearest names for any other."""
     if spec.startswith(("http://", "https://")):
-        return _checked({"url": spec}, f"--endpoint {spec}")
+        return _checked({"url": spec}, f"--endpoint {without_secrets(spec)}")
     known = aliases()
     if spec in known:
         return known[spec]
     near = difflib.get_close_matches(spec, [*known, *SCRIPTED], n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
     raise UsageError(
-        f"There is no endpoint {spec!r}.{hint} It may be a URL (http://host:port/v1), an alias of endpoints.toml "
-        f"({', '.join(known) or 'none found'}), or one of {', '.join(SCRIPTED)}."
+        f"There is no endpoint {without_secrets(spec)!r}.{hint} It may be a URL (http://host:port/v1), an alias of "
+        f"endpoints.toml ({', '.join(known) or 'none found'}), or one of {', '.join(SCRIPTED)}."
     )
+
+
+def without_secrets(url: str) -> str:
+    """What was typed for a URL, fit to be shown: without user, password, query and fragment."""
+    scheme, colon, rest = re.split("[?#]", url, maxsplit=1)[0].rpartition("://")
+    place = rest.rpartition("@")[2]
+    return scheme + colon + re.sub(r":(?!\d+(/|$))[^/]*", "", place) if colon else place
+
+
+def secret_in(fields: Any) -> str | None:
+    """The name of a field of a body, at any depth, that seems to hold a key; None where there is none."""
+    if isinstance(fields, list):
+        return next(filter(None, map(secret_in, cast("list[Any]", fields))), None)
+    if not isinstance(fields, dict):
+        return None
+    for name, value in cast("dict[str, Any]", fields).items():
+        found = name if _SECRET.fullmatch(name) and isinstance(value, str) else secret_in(value)
+        if found is not None:
+            return found
+    return None
 
 
 def aliases() -> dict[str, Endpoint]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
 import sys
 import threading
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 
+from envkit import exact
 from envkit.clients.base import Client, Completion, Request
 from envkit.errors import EnvError, ModelError, UsageError
 from envkit.terminal import clean, one_line
@@ -95,13 +97,19 @@ class Replay(Client):
         self._by_prompt: dict[str, str | None] = {}
         if file.is_dir():
             file /= "rollouts.jsonl"
+        digest = hashlib.sha256()
         try:
             with file.open("rb") as lines:
                 for number, line in enumerate(lines, 1):
+                    digest.update(line)
                     self._read(line, f"{file}:{number}")
         except OSError as error:
             raise UsageError(f"The replay {file} cannot be read: {error.strerror}.") from error
         self._tasks = {task for task, _, _ in self._replies}
+        self._fingerprint = f"sha256:{digest.hexdigest()}"
+
+    def about(self) -> dict[str, Any]:
+        return {**super().about(), "fingerprint": self._fingerprint}
 
     async def complete(self, request: Request) -> Completion:
         task = "" if request.task is None else request.task.id
@@ -125,7 +133,7 @@ class Replay(Client):
             said = [message for message in messages if message.role == "assistant"]
             replies = said or [Message.assistant(row["response"] or "")]
             prompt = row.get("prompt")
-        except (orjson.JSONDecodeError, LookupError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError) as error:
             raise UsageError(f"{where} is no row of a replay: {one_line(str(error), 200)}") from error
         if self._replies.setdefault((task, sample, "policy"), replies) != replies:
             raise UsageError(
@@ -138,7 +146,7 @@ class Replay(Client):
     def _read_trace(self, line: bytes, task: str, sample: int) -> None:
         from envkit.trace import Trace
 
-        trace = Trace.model_validate_json(line)
+        trace = Trace.from_json(line)
         for agent in {turn.agent for turn in trace.turns}:
             self._replies[task, sample, agent] = trace.replies(agent)
         if trace.turns:
@@ -195,8 +203,8 @@ def _read_in_background() -> Future[str]:
 def _row(line: bytes) -> dict[str, Any] | None:
     """The row on this line; None for a last line that was torn as its writer was killed, and for an empty one."""
     try:
-        return orjson.loads(line) if line.strip() else None
-    except orjson.JSONDecodeError:
+        return exact.loads(line) if line.strip() else None
+    except ValueError:
         if line.endswith(b"\n"):
             raise
         return None

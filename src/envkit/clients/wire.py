@@ -12,8 +12,9 @@ import orjson
 
 from envkit.clients.base import Completion, Request
 from envkit.clients.endpoint import Endpoint
+from envkit.clients.overflow import overflow
 from envkit.clients.retry import RETRYABLE, Retryable
-from envkit.errors import ContextOverflow, ModelError
+from envkit.errors import ModelError
 from envkit.terminal import one_line
 from envkit.types import Message, ToolCall, Usage
 
@@ -23,21 +24,6 @@ REASONING_FIELDS: tuple[ReasoningField, ...] = (
     "reasoning_content",
     "reasoning_details",
 )
-OVERFLOW = (
-    "context_length_exceeded",
-    "exceed_context_size_error",
-    "maximum context length",
-    "maximum model length",
-    "maximum prompt length",
-    "maximum allowed input length",
-    "context window",
-    "exceeds the available context size",
-    "model's context length",
-    "input is too long",
-    "prompt is too long",
-)
-"""How OpenAI, vLLM, llama.cpp, SGLang and gateways say that a prompt does not fit, in lower case."""
-
 GIVEN_UP = ("abort", "error")
 """Finish reasons of an engine that stopped in the middle: what there is of the answer is not one."""
 
@@ -102,8 +88,8 @@ def completion(raw: Any, request: Request, endpoint: Endpoint, *, secret: str | 
 def malformed(raw: Any, endpoint: Endpoint, *, secret: str | None = None) -> ModelError:
     """The error of a response that holds no answer: often one of the server's own, under a status of success."""
     text = said(raw, secret)
-    if isinstance(raw, Mapping) and "error" in raw and _overflows(text):
-        return ContextOverflow(f"the prompt does not fit the model's context: {text}")
+    if isinstance(raw, Mapping) and "error" in raw and (error := overflow(text, text, endpoint.url)) is not None:
+        return error
     return Retryable(f"{endpoint.url} answered without a message: {text or 'nothing'}")
 
 
@@ -121,8 +107,8 @@ def refusal(
         told = said(orjson.loads(text), secret)
     except orjson.JSONDecodeError:
         told = shown(text, secret)
-    if status in (400, 413, 422) and _overflows(text):
-        return ContextOverflow(f"the prompt does not fit the model's context: {told}", status=status)
+    if status in (400, 413, 422) and (error := overflow(text, told, endpoint.url, status=status)) is not None:
+        return error
     message = f"{endpoint.url} answered {status}: {told or 'nothing'}"
     if status in RETRYABLE:
         return Retryable(message, status=status, after=after)
@@ -147,11 +133,6 @@ def shown(text: str, secret: str | None = None) -> str:
     if secret is not None and len(secret) > 3:  # a placeholder such as "x" hides nothing
         line = line.replace(secret, "[the key]")
     return line if len(line) <= SHOWN else line[: SHOWN - 1] + "…"
-
-
-def _overflows(text: str) -> bool:
-    lowered = text.lower()
-    return any(words in lowered for words in OVERFLOW)
 
 
 def _message(fields: Mapping[str, Any]) -> Message:

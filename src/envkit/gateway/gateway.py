@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
-from envkit.errors import ContextOverflow, EnvkitError, Truncated, UsageError
+from envkit.errors import AnswerTooLong, ContextOverflow, EnvkitError, Truncated, UsageError
 from envkit.gateway.asked import Answered, Asked, Refused
 from envkit.gateway.memory import Memory
 from envkit.types import Message
@@ -156,8 +156,9 @@ class Gateway:
         try:
             try:
                 turn = await self.chat.ask(prompt, asked.tools, sampling)
-            except Truncated as cut:
-                if not (isinstance(cut.__cause__, ContextOverflow) and CAPS & sampling.keys()):
+            except (Truncated, AnswerTooLong) as cut:
+                too_long = isinstance(cut, AnswerTooLong) or isinstance(cut.__cause__, ContextOverflow)
+                if not (too_long and CAPS & sampling.keys()):
                     raise
                 # programs ask for as many tokens as their usual model can write: more than this one's window
                 sampling = {name: value for name, value in sampling.items() if name not in CAPS}

@@ -341,7 +341,7 @@ def second_process() -> None:
 
 
 async def _scored_again(env: Environment[Any], record: bytes, task: Mapping[str, Any], boxes: Boxes) -> Trace:
-    trace = Trace.model_validate_json(record).with_task(RecordedTask.model_validate(task))
+    trace = Trace.from_json(record).with_task(RecordedTask.model_validate(task))
     return await score(env, trace, Services(_stand_ins(env), boxes=boxes))
 
 

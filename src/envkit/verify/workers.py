@@ -139,6 +139,7 @@ class _Job:
     function: str
     request: bytes
     timeout: float
+    begun_again: bool = False
     future: Future[Any] = field(default_factory=lambda: Future[Any]())
 
     def answer(self, value: object) -> None:
@@ -372,8 +373,14 @@ class _Engine:
         ended, gone = self._template.hear()
         for number, status in ended:
             worker = self._workers.pop(number, None)
-            if worker is not None and worker.job is not None:
-                worker.job.fail(WorkerDied(f"The worker of {worker.job.function} died: {_how(status)}."))
+            job = None if worker is None else worker.job
+            if worker is None or job is None:
+                continue
+            if worker.working or job.begun_again:
+                job.fail(_ended(job, status))
+            else:  # it was dead before it could begin: that is not this job's doing
+                job.begun_again = True
+                self._waiting.appendleft(job)
         if gone is not None:
             ready, error = self._template.ready, InfraError(f"The template of the workers ended. {gone}".strip())
             self._lose_template(error)
@@ -396,6 +403,13 @@ class _Engine:
                 worker.job.fail(error)
         self._workers.clear()
         template.close()
+
+
+def _ended(job: _Job, status: int) -> WorkerTimeout | WorkerDied:
+    """What a worker's end by itself says of its job."""
+    if FORKS and status == -signal.SIGXCPU:  # the second guard was there first: the host was held up
+        return WorkerTimeout(f"{job.function} ran past its {job.timeout:g} s.")
+    return WorkerDied(f"The worker of {job.function} died: {_how(status)}.")
 
 
 def _how(status: int) -> str:

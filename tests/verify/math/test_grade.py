@@ -96,6 +96,26 @@ def test_the_reason_says_why(response: str, reason: str) -> None:
     assert (verdict.correct, verdict.reason) == (False, reason)
 
 
+@pytest.mark.parametrize("gold", [r"\frac{1", "", "(" * 300, "9" * 10_000])
+@pytest.mark.parametrize(
+    "response",
+    [
+        "",
+        "I give up.",
+        r"\boxed{\ }",
+        r"\boxed{}",
+        r"<think>\boxed{5}",
+        r"\boxed{\frac{}",
+        boxed(r"\frac{1}{"),
+        boxed("5"),
+    ],
+)
+def test_a_gold_that_cannot_be_read_is_masked_whatever_the_reply(gold: str, response: str) -> None:
+    verdict = grade(gold, response)
+    assert (verdict.correct, verdict.reason) == (None, "gold")
+    assert asyncio.run(agrade(gold, response)) == verdict
+
+
 def test_the_span_is_where_the_answer_stands() -> None:
     response = r"First \boxed{4}. No: \boxed{5}!"
     span = grade("5", response).span

@@ -21,8 +21,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from envkit.verify.math.compare import Outcome, compare
-from envkit.verify.math.extract import Extracted, Mode
+from envkit.verify.math.compare import Outcome, compare, readable
+from envkit.verify.math.extract import Extracted, MissingReason, Mode
 from envkit.verify.math.extract import extract as find_answer
 
 __all__ = ["Reason", "Verdict", "agrade", "grade"]
@@ -57,7 +57,7 @@ def grade(gold: str, response: str, *, extract: Mode = "lenient", rel_tol: float
     tolerance. Never raises for what `gold` and `response` hold."""
     found = find_answer(response, extract)
     if not isinstance(found, Extracted):
-        return Verdict(False, None, None, found)
+        return _unanswered(gold, found)
     outcome: Outcome | Literal["timeout"] = compare(gold, found.text, rel_tol)
     if outcome == "undecided":
         from envkit.verify.math.fallback import equal
@@ -70,13 +70,17 @@ async def agrade(gold: str, response: str, *, extract: Mode = "lenient", rel_tol
     """The same verdict without holding the event loop: only what a worker has to decide is waited for."""
     found = find_answer(response, extract)
     if not isinstance(found, Extracted):
-        return Verdict(False, None, None, found)
+        return _unanswered(gold, found)
     outcome: Outcome | Literal["timeout"] = compare(gold, found.text, rel_tol)
     if outcome == "undecided":
         from envkit.verify.math.fallback import aequal
 
         outcome = await aequal(gold, found.text)
     return _verdict(found, outcome)
+
+
+def _unanswered(gold: str, reason: MissingReason) -> Verdict:
+    return Verdict(False, None, None, reason) if readable(gold) else Verdict(None, None, None, "gold")
 
 
 def _verdict(found: Extracted, outcome: Outcome | Literal["timeout"]) -> Verdict:

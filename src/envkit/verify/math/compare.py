@@ -41,7 +41,7 @@ def compare(gold: str, answer: str, rel_tol: float | None = None) -> Outcome:
     """How the extracted answer compares with the gold; "gold" where the gold itself cannot be read."""
     (first, bare), second = _read(gold), normalize(answer)
     if not second:
-        return "parse"
+        return "parse" if readable(gold) else "gold"
     if bare == squeezed(second):
         return "equal"
     try:
@@ -61,6 +61,16 @@ def compare(gold: str, answer: str, rel_tol: float | None = None) -> Outcome:
     except TooLarge:
         return "guard"
     return "undecided" if same is None else "equal" if same else "different"
+
+
+@lru_cache(maxsize=4096)
+def readable(gold: str) -> bool:
+    """Whether the gold can be read: where it cannot, no reply is wrong, one without an answer as little as others."""
+    try:
+        parse(_read(gold)[0])
+    except Unreadable:
+        return False
+    return True
 
 
 @lru_cache(maxsize=4096)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from envkit.environment import SingleTurnEnv
+from envkit.errors import EnvError
 from envkit.judge import Judge, quoted
 from envkit.rollout import Rollout
 from envkit.task import Task
@@ -26,7 +27,7 @@ class BoxedEnv(SingleTurnEnv[Task]):
 
 async def correct(rollout: Rollout[Any]) -> Score:
     """1 where the boxed answer equals the task's; None where the task's cannot be read."""
-    return Score.of(await agrade(rollout.task.answer, rollout.reply, extract="strict"))
+    return Score.of(await agrade(reference(rollout.task), rollout.reply, extract="strict"))
 
 
 async def correct_lenient(rollout: Rollout[Any]) -> Score:
@@ -34,7 +35,17 @@ async def correct_lenient(rollout: Rollout[Any]) -> Score:
     strict = rollout.trace.scores.get(correct.__name__)
     if strict is not None and strict.answer is not None:
         return strict
-    return Score.of(await agrade(rollout.task.answer, rollout.reply, extract="lenient"))
+    return Score.of(await agrade(reference(rollout.task), rollout.reply, extract="lenient"))
+
+
+def reference(task: Task) -> str:
+    """The task's answer as text, which in people's own rows is often a number; EnvError where it is neither."""
+    answer = task.answer
+    if isinstance(answer, str):
+        return answer
+    if isinstance(answer, int | float) and not isinstance(answer, bool):
+        return str(answer)
+    raise EnvError(f"the answer of task {task.id!r} is no text and no number, but {answer!r:.80}")
 
 
 class JudgedEnv(BoxedEnv):
