@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,8 +14,9 @@ from envkit import Done, Environment, Image, Limits, Message, Rollout, Scripted,
 from envkit.clients.base import Client, Completion, Request
 from envkit.clients.scripted import call
 from envkit.errors import ContextOverflow, InfraError
-from envkit.events import CallEnded, Event, ToolEnded
+from envkit.events import CallEnded, Event, LoopHeld, ToolEnded
 from envkit.types import Text, ToolCall, Usage
+from envkit.watchdog import Watchdog
 
 
 def task(prompt: str | None = "1/0?", **more: Any) -> Task:
@@ -302,6 +304,26 @@ async def test_the_trace_counts_what_tools_were_called_and_what_went_wrong() -> 
         "no such tool": (1, 1),
     }
     assert trace.tools["find"].seconds > 0
+
+
+async def test_a_tool_that_holds_the_loop_is_named_while_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    named = threading.Event()
+
+    def hold() -> str:
+        return "named" if named.wait(20) else "not named"
+
+    class Held(Environment[Task]):
+        async def run(self, rollout: Rollout[Task]) -> None:
+            await rollout.chat.run_tools([hold])
+
+    def listen(event: Event) -> None:
+        if isinstance(event, LoopHeld) and (event.function, event.trace.task_id) == ("hold", "1"):
+            named.set()
+
+    monkeypatch.setattr("envkit.tools.WATCHDOG", Watchdog(after=0.1, every=0.02))
+    models = Services({"policy": Scripted([call("hold"), "done"])}, listener=listen)
+    trace = await run_rollout(Held([]), Task(id="1", prompt="?"), models)
+    assert trace.turns[1].prompt[-1].content == "named"
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,8 @@ async def test_a_judge_that_always_hangs_masks_the_reward() -> None:
     made.limits = Limits(score=0.5)
     trace = await run_rollout(made, next(iter(made.tasks)), {"policy": Scripted(["4"]), "judge": Hangs([])})
     assert (trace.reward, trace.outcome, trace.error) == (None, "completed", None)
-    assert "judge did not answer in" in trace.scores["judge"].reason
+    assert trace.scores["judge"].fault == "model"
+    assert "judge did not answer in" in str(trace.scores["judge"].reason)
 
 
 async def test_waiting_its_turn_costs_a_judge_no_time() -> None:

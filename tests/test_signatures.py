@@ -178,9 +178,9 @@ def test_what_a_callable_has_filled_already_is_not_the_models_to_say(
 @pytest.mark.parametrize(
     ("function", "why"),
     [
-        (len, "tool 'len' is no Python function"),
-        (Inner, "tool 'Inner' is a class"),
-        (3, "tool 'int' is no Python function"),
+        (len, "tool 'len' has no signature that can be read"),
+        (Inner, "tool 'Inner' has no signature that can be read"),
+        (3, "tool 'int' has no signature that can be read"),
         (lambda *numbers: numbers, "a model passes arguments by name"),
     ],
 )

@@ -162,9 +162,13 @@ class Chat:
 
     async def _use(self, call: ToolCall, tools: Sequence[Tool]) -> Outcome:
         rollout, error = self.rollout, None
+
+        def holding(seconds: float) -> None:
+            rollout.emit(LoopHeld(rollout.trace, call.name, seconds))
+
         started = time.perf_counter()
         try:
-            outcome = await use(call, tools, rollout.limits, rollout.deadline)
+            outcome = await use(call, tools, rollout.limits, rollout.deadline, holding)
             error = outcome.error
         except BaseException as ending:
             error = f"{type(ending).__name__}: {str(ending) or 'the episode ended before the tool did'}"

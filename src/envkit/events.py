@@ -84,7 +84,10 @@ class RolloutEnded:
 
 @dataclass(frozen=True, slots=True)
 class LoopHeld:
-    """A sync function held the event loop; `envkit.blocking(fn)` would move it to a thread."""
+    """A sync function held the event loop; `envkit.blocking(fn)` would move it to a thread.
+
+    Of a tool that holds it for seconds it comes once from another thread, while the tool still does.
+    """
 
     trace: Trace
     function: str

@@ -55,21 +55,20 @@ class Judge:
 
     async def __call__(self, rollout: Rollout[Any]) -> Score:
         question = self._question(rollout)
-        asked = f"(prompt {self._hash})"
-        problem, fault = "", None
+        asked, problem, late = f"(prompt {self._hash})", "", False
         for _ in range(self.retries + 1):
             try:
                 reply = await self._asked(rollout, question)
             except ModelError as error:
                 return Score(value=None, reason=f"judge failed: {error} {asked}", fault=error.kind)
-            except TimeoutError as late:
-                problem, fault = str(late), "model"
+            except TimeoutError as error:
+                problem, late = str(error), True
                 continue
             try:
                 return Score(value=_number(self.parse(reply)), answer=reply[-200:], reason=f"judged {asked}")
             except UNREADABLE as error:
-                problem, fault = f"judge's reply could not be read: {type(error).__name__}: {error}", None
-        return Score(value=None, reason=f"{problem} {asked}", fault=fault)
+                problem, late = f"judge's reply could not be read: {type(error).__name__}: {error}", False
+        return Score(value=None, reason=f"{problem} {asked}", fault="model" if late else None)
 
     async def _asked(self, rollout: Rollout[Any], question: Content) -> str:
         """The reply to one try; TimeoutError where there is none in time."""

@@ -78,15 +78,13 @@ def _opened(function: Any, name: str) -> tuple[FunctionType, int, frozenset[str]
     if inspect.ismethod(function):
         plain, filled, fixed = _opened(function.__func__, name)
         return plain, filled + 1, fixed
-    if inspect.isclass(function):
-        raise TypeError(f"tool '{name}' is a class: give a function that makes one, whose parameters a model can pass.")
     if (inner := getattr(function, "__wrapped__", None)) is not None:
         return _opened(inner, name)
     if isinstance(function, FunctionType):
         return function, 0, frozenset()
     called: Any = getattr(cast("Any", type(function)), "__call__", None)  # noqa: B004 - for its code
-    if not isinstance(called, FunctionType):
-        raise TypeError(f"tool '{name}' is no Python function: wrap it in one, whose signature says what it takes.")
+    if inspect.isclass(function) or not isinstance(called, FunctionType):
+        raise TypeError(f"tool '{name}' has no signature that can be read: wrap it in a function of your own")
     plain, filled, fixed = _opened(called, name)
     return plain, filled + 1, fixed
 

@@ -16,6 +16,7 @@ from envkit.errors import EnvkitError, InfraError
 from envkit.limits import Deadline, Limits
 from envkit.signatures import as_json, described_by_signature, shown
 from envkit.types import Content, Image, Text, ToolCall
+from envkit.watchdog import WATCHDOG
 
 UNAVAILABLE_WAITS = (0.5, 2.0)
 """Seconds before a tool whose service is down is called again; after the last, the rollout fails for infra."""
@@ -75,8 +76,17 @@ class Outcome:
     """Seconds for which a sync tool held the event loop."""
 
 
-async def use(call: ToolCall, tools: Sequence[Tool], limits: Limits, deadline: Deadline | None) -> Outcome:
-    """Make one call. The model's mistakes and the tool's exceptions are text for the model; EnvkitErrors pass."""
+async def use(
+    call: ToolCall,
+    tools: Sequence[Tool],
+    limits: Limits,
+    deadline: Deadline | None,
+    holding: Callable[[float], None] = lambda seconds: None,
+) -> Outcome:
+    """Make one call. The model's mistakes and the tool's exceptions are text for the model; EnvkitErrors pass.
+
+    `holding` is told, by another thread, of a sync tool that holds the loop for far too long while it still does.
+    """
     tool = next((tool for tool in tools if tool.name == call.name), None)
     if tool is None:
         names = ", ".join(t.name for t in tools) or "none"
@@ -87,12 +97,18 @@ async def use(call: ToolCall, tools: Sequence[Tool], limits: Limits, deadline: D
         except ValueError as mistake:
             outcome = _refused(str(mistake))
         else:
-            outcome = await _run(tool, arguments, limits.tool, deadline)
+            outcome = await _run(tool, arguments, limits.tool, deadline, holding)
     content = _capped(outcome.content, limits.tool_output)
     return replace(outcome, content=content, error=None if outcome.error is None else str(content))
 
 
-async def _run(tool: Tool, arguments: dict[str, Any], seconds: float | None, deadline: Deadline | None) -> Outcome:
+async def _run(
+    tool: Tool,
+    arguments: dict[str, Any],
+    seconds: float | None,
+    deadline: Deadline | None,
+    holding: Callable[[float], None],
+) -> Outcome:
     cancelling = _cancelling()
     for wait in (*UNAVAILABLE_WAITS, None):
         held = 0.0
@@ -100,7 +116,11 @@ async def _run(tool: Tool, arguments: dict[str, Any], seconds: float | None, dea
         try:
             async with scope:
                 started = time.perf_counter()
-                result = tool.function(**arguments)
+                WATCHDOG.holds(holding)
+                try:
+                    result = tool.function(**arguments)
+                finally:
+                    WATCHDOG.returned()
                 held = time.perf_counter() - started
                 if inspect.isawaitable(result):
                     held, result = 0.0, await result

@@ -147,7 +147,7 @@ STREAM_FAULTS: list[Kind] = ["cut-stream", "reset-stream", "garbage-stream", "er
 @pytest.mark.parametrize("kind", FAULTS)
 async def test_a_fault_three_times_in_a_row_is_survived(make: Make, kind: Kind) -> None:
     with Server(lambda _: "hi", faults=[Fault(kind)]) as server:
-        completion = await ask(make(server.url, request_timeout=0.3 if kind in ("hang", "trickle") else None))
+        completion = await ask(make(server.url, request_timeout=1.0 if kind in ("hang", "trickle") else None))
     assert completion.message.content == "hi"
     assert completion.retries == 3
 
@@ -155,7 +155,7 @@ async def test_a_fault_three_times_in_a_row_is_survived(make: Make, kind: Kind) 
 @pytest.mark.parametrize("kind", STREAM_FAULTS)
 async def test_a_stream_that_breaks_is_asked_again(make: Make, kind: Kind) -> None:
     with Server(lambda _: "hello", faults=[Fault(kind, most=2)]) as server:
-        completion = await ask(make(server.url, stream=True, request_timeout=0.3 if kind == "hang" else None))
+        completion = await ask(make(server.url, stream=True, request_timeout=1.0 if kind == "hang" else None))
     assert (completion.message.content, completion.retries) == ("hello", 2)
     assert completion.usage is not None
     assert completion.usage.completion_tokens == 5
