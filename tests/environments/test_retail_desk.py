@@ -1,6 +1,7 @@
 """retail-desk: the right actions are paid, and nothing else is; desks share nothing; seeds make the same world."""
 
 import asyncio
+import itertools
 import json
 import os
 import subprocess
@@ -76,6 +77,27 @@ async def test_it_may_be_cut_at_every_turn() -> None:
     for traces in cut.values():
         assert traces[0].reward == 0.0
         assert traces[-1].reward == 1.0
+
+
+async def test_it_may_be_cut_at_every_turn_where_a_model_is_the_customer() -> None:
+    env = load(user="model", n=13)
+    cut = await cut_everywhere(env, list(env.tasks), Oracle(env), models={"user": Oracle(env, "user")})
+    for traces in cut.values():
+        assert len(traces) > 4
+        assert traces[0].reward == 0.0
+        assert traces[-1].reward == 1.0
+
+
+async def test_a_customer_who_never_stops_ends_with_the_turns_of_the_desk() -> None:
+    env = load(user="model", n=1)
+    numbers = itertools.count()
+    models = {
+        "policy": Scripted(lambda _: f"Which order is it, {next(numbers)}?"),
+        "user": Scripted(lambda messages: f"Hmm, {len(messages)}."),
+    }
+    trace = await run_rollout(env, next(iter(env.tasks)), models)
+    assert (trace.error, trace.outcome, trace.stop, trace.reward) == (None, "truncated", "max_turns", 0.0)
+    assert len(trace.replies()) == len(trace.replies("user")) == env.limits.max_turns
 
 
 async def test_an_action_that_is_left_out_or_made_twice_is_not_paid() -> None:
