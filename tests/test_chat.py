@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,9 +13,10 @@ import pytest
 from envkit import Done, Environment, Image, Limits, Message, Rollout, Scripted, Services, Task, run_rollout
 from envkit.clients.base import Client, Completion, Request
 from envkit.clients.scripted import call
-from envkit.errors import ContextOverflow
-from envkit.events import CallEnded
+from envkit.errors import ContextOverflow, InfraError
+from envkit.events import CallEnded, Event, LoopHeld, ToolEnded
 from envkit.types import Text, ToolCall, Usage
+from envkit.watchdog import Watchdog
 
 
 def task(prompt: str | None = "1/0?", **more: Any) -> Task:
@@ -302,3 +304,50 @@ async def test_the_trace_counts_what_tools_were_called_and_what_went_wrong() -> 
         "no such tool": (1, 1),
     }
     assert trace.tools["find"].seconds > 0
+
+
+async def test_a_tool_that_holds_the_loop_is_named_while_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    named = threading.Event()
+
+    def hold() -> str:
+        return "named" if named.wait(20) else "not named"
+
+    class Held(Environment[Task]):
+        async def run(self, rollout: Rollout[Task]) -> None:
+            await rollout.chat.run_tools([hold])
+
+    def listen(event: Event) -> None:
+        if isinstance(event, LoopHeld) and (event.function, event.trace.task_id) == ("hold", "1"):
+            named.set()
+
+    monkeypatch.setattr("envkit.tools.WATCHDOG", Watchdog(after=0.1, every=0.02))
+    models = Services({"policy": Scripted([call("hold"), "done"])}, listener=listen)
+    trace = await run_rollout(Held([]), Task(id="1", prompt="?"), models)
+    assert trace.turns[1].prompt[-1].content == "named"
+
+
+@pytest.mark.parametrize(
+    ("ending", "errors", "said"),
+    [
+        (InfraError("the box is gone"), 1, "InfraError: the box is gone"),
+        (Done("42"), 0, None),
+        (None, 1, "CancelledError: the episode ended before the tool did"),
+    ],
+)
+async def test_the_call_that_ended_the_episode_is_counted_too(
+    ending: Exception | None, errors: int, said: str | None
+) -> None:
+    class Last(Environment[Task]):
+        async def run(self, rollout: Rollout[Task]) -> None:
+            async def last() -> None:
+                if ending is not None:
+                    raise ending
+                await asyncio.sleep(60)
+
+            await rollout.chat.run_tools([last])
+
+    ended: list[Event] = []
+    services = Services({"policy": Scripted([call("last")])}, listener=ended.append)
+    trace = await run_rollout(Last([], limits=Limits(run=0.2)), Task(id="1", prompt="?"), services)
+    assert (trace.tools["last"].calls, trace.tools["last"].errors) == (1, errors)
+    assert [event.error for event in ended if isinstance(event, ToolEnded)] == [said]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import re
 from typing import Any
 
-from envkit import Judge, Message, ModelError, Rollout, Scripted, Services, SingleTurnEnv, Task, run_rollout
+import pytest
+
+from envkit import Judge, Limits, Message, ModelError, Rollout, Scripted, Services, SingleTurnEnv, Task, run_rollout
 from envkit.clients.base import Client, Completion, Request
 from envkit.report import RolloutRow
 
@@ -85,3 +89,71 @@ async def test_a_judge_nobody_speaks_for_never_falls_back_to_the_policy() -> Non
     trace = await run_rollout(made, next(iter(made.tasks)), Scripted(["4", "1.0"]))
     assert trace.outcome == "failed"
     assert "no model is bound to role 'judge'" in trace.error.message
+
+
+@pytest.mark.parametrize(
+    "parse",
+    [
+        lambda text: {"good": 1.0}[text],
+        lambda text: text.split(": ")[1],
+        lambda text: re.search("[0-9]", text).group(),  # pyright: ignore[reportOptionalMemberAccess]
+        lambda text: 1 / 0 if text != "good" else 1,
+        lambda text: float("nan"),
+        lambda text: None,
+    ],
+)
+async def test_whatever_cannot_be_read_is_asked_anew_then_masks(parse: Any) -> None:
+    trace = await run(Judge("?", parse, retries=1), "well", "maybe")
+    assert (trace.reward, trace.outcome, len(trace.judging)) == (None, "completed", 2)
+    assert "could not be read" in trace.scores["judge"].reason
+
+
+class Slow(Scripted):
+    """Answers the first call never, or after it has waited its turn for a while."""
+
+    def __init__(self, *, queued: float | None = None) -> None:
+        super().__init__(["0.5", "0.5", "0.5"])
+        self.queued, self.asked = queued, 0
+
+    async def complete(self, request: Request) -> Completion:
+        self.asked += 1
+        if self.queued is not None:
+            assert request.deadline is not None
+            with request.deadline.paused():
+                await asyncio.sleep(self.queued)
+        elif self.asked == 1:
+            await asyncio.sleep(60)
+        return await super().complete(request)
+
+
+@pytest.mark.parametrize(
+    ("judge", "limits"),
+    [(Judge("?", float, seconds=0.1), Limits()), (Judge("?", float), Limits(score=0.6))],
+)
+async def test_a_judge_that_hangs_is_asked_anew(judge: Judge, limits: Limits) -> None:
+    made = env(judge)
+    made.limits = limits
+    trace = await run_rollout(made, next(iter(made.tasks)), {"policy": Scripted(["4"]), "judge": Slow()})
+    assert (trace.reward, trace.outcome) == (0.5, "completed")
+
+
+async def test_a_judge_that_always_hangs_masks_the_reward() -> None:
+    class Hangs(Scripted):
+        async def complete(self, request: Request) -> Completion:
+            await asyncio.sleep(60)
+            raise AssertionError
+
+    made = env(Judge("?", float))
+    made.limits = Limits(score=0.5)
+    trace = await run_rollout(made, next(iter(made.tasks)), {"policy": Scripted(["4"]), "judge": Hangs([])})
+    assert (trace.reward, trace.outcome, trace.error) == (None, "completed", None)
+    assert trace.scores["judge"].fault == "model"
+    assert "judge did not answer in" in str(trace.scores["judge"].reason)
+
+
+async def test_waiting_its_turn_costs_a_judge_no_time() -> None:
+    made = env(Judge("?", float, seconds=0.2, retries=0))
+    made.limits = Limits(score=0.3)
+    models = {"policy": Scripted(["4"]), "judge": Slow(queued=0.6)}
+    trace = await run_rollout(made, next(iter(made.tasks)), models)
+    assert (trace.reward, trace.outcome) == (0.5, "completed")

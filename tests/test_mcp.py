@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,9 @@ from envkit.types import Image, ToolCall
 COUNTER = [sys.executable, str(Path(__file__).parent / "mcp_servers" / "counter.py")]
 
 
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    """A server over HTTP, which all blocks share: each has a session of its own."""
+@contextmanager
+def served() -> Iterator[str]:
+    """The address of a server over HTTP."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -45,9 +46,26 @@ def url() -> Iterator[str]:
     process.wait()
 
 
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """A server which all blocks share: each has a session of its own."""
+    with served() as address:
+        yield address
+
+
 @pytest.fixture(params=["stdio", "http"])
 def server(request: pytest.FixtureRequest) -> Any:
     return COUNTER if request.param == "stdio" else request.getfixturevalue("url")
+
+
+@pytest.fixture(params=["stdio", "http"])
+def mortal(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A server that nobody else needs."""
+    if request.param == "stdio":
+        yield COUNTER
+    else:
+        with served() as address:
+            yield address
 
 
 async def said(tools: list[Tool], name: str, arguments: str = "{}", **limits: Any) -> Outcome:
@@ -56,7 +74,7 @@ async def said(tools: list[Tool], name: str, arguments: str = "{}", **limits: An
 
 async def test_the_servers_tools_are_offered_by_its_own_schema(server: Any) -> None:
     async with mcp_tools(server) as tools:
-        assert [tool.name for tool in tools] == ["add", "draw", "fail", "flood", "hang", "die"]
+        assert [tool.name for tool in tools] == ["add", "draw", "fail", "flood", "hang", "die", "refuse"]
         assert tools[0].description == "Add to the count, and say it."
         assert tools[0].parameters["properties"]["number"]["type"] == "integer"
         assert tools[0].parameters["required"] == ["number"]
@@ -102,8 +120,15 @@ async def test_a_call_that_hangs_is_stopped_and_the_block_ends() -> None:
         assert outcome.error == "'hang' was stopped: it did not finish in 0.5 s."
 
 
-async def test_a_server_that_dies_is_a_failure_of_infrastructure() -> None:
-    async with mcp_tools(COUNTER) as tools:
+async def test_what_a_living_server_says_of_a_call_goes_back_to_the_model_and_is_not_tried_again(server: Any) -> None:
+    async with mcp_tools(server) as tools:
+        refused = await said(tools, "refuse")
+        assert refused.error == "Invalid params: no such city, try 1"
+        assert (await said(tools, "refuse")).error == "Invalid params: no such city, try 2"
+
+
+async def test_a_server_that_dies_is_a_failure_of_infrastructure(mortal: Any) -> None:
+    async with mcp_tools(mortal) as tools:
         with pytest.raises(InfraError, match="tool 'die' was unavailable 3 times: the MCP server of 'die'"):
             await said(tools, "die")
 

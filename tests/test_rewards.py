@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 import time
+from contextvars import ContextVar
 
 import pytest
 
@@ -77,3 +80,45 @@ async def test_the_time_a_reward_holds_the_loop_is_told() -> None:
     assert (await outcome_of(holds, None))[1] >= 0.06
     value, held = await outcome_of(patient, None)
     assert (value, held < 0.05) == (1.0, True)
+
+
+async def test_a_blocking_function_gives_what_it_gives_and_raises_what_it_raises() -> None:
+    here = ContextVar("here", default=0)
+    here.set(7)
+
+    def add(a: int, b: int) -> int:
+        if a == 0:
+            raise KeyError("zero")
+        if b == 0:
+            raise StopIteration
+        return a + b + here.get()
+
+    assert await blocking(add)(1, b=2) == 10
+    with pytest.raises(KeyError):
+        await blocking(add)(0, 1)
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await blocking(add)(1, 0)
+
+
+async def test_blocking_functions_that_hang_starve_no_other() -> None:
+    stop = threading.Event()
+    hanging = [asyncio.ensure_future(blocking(stop.wait)(60)) for _ in range(100)]
+    await asyncio.sleep(0)
+    assert await asyncio.wait_for(blocking(lambda: 1)(), 20) == 1
+    stop.set()
+    await asyncio.gather(*hanging)
+
+
+def test_a_process_ends_though_a_blocking_function_hangs() -> None:
+    program = """
+import asyncio, time
+from envkit import blocking
+async def main():
+    try:
+        await asyncio.wait_for(blocking(time.sleep)(120), 0.1)
+    except TimeoutError:
+        print("stopped")
+asyncio.run(main())
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout == "stopped\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from array import array
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -257,8 +256,6 @@ async def test_a_long_context_costs_what_is_new_in_each_turn(
     new = len(calls[0].prompt) + sum(len(call.completion) + 10 for call in calls)
     # A token is 4 bytes of ids and, if sampled, 4 of logprobs, in base64; text is below 4 bytes a token here.
     assert len(trace.to_json()) < 10 * new + 400 * len(calls)
-    started = time.perf_counter()
     batch = samples(trace)
-    assert time.perf_counter() - started < 2.0
     assert sum(len(s.ids) for s in batch) == sum(len(c.prompt + c.completion) for c in calls[-len(batch) :])
     assert sum(sum(sample.mask) for sample in batch) == sum(len(call.completion) for call in calls)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from enum import Enum
 from functools import partial
 from typing import Any
@@ -271,3 +272,54 @@ async def test_the_middle_of_a_long_result_is_left_out_and_marked(value: Any) ->
 async def test_the_name_of_no_tool_is_cut() -> None:
     outcome = await use(ToolCall(id="1", name="n" * 5000, arguments="{}"), [], Limits(), None)
     assert outcome.content == f"There is no tool named '{'n' * 80}...'. Tools: none."
+
+
+async def test_what_a_tool_cancels_itself_and_an_exit_go_back_as_text() -> None:
+    async def waits_for_the_cancelled() -> None:
+        inner = asyncio.ensure_future(asyncio.sleep(60))
+        asyncio.get_running_loop().call_soon(inner.cancel)
+        await inner
+
+    def leaves() -> None:
+        sys.exit(3)
+
+    assert (await run(waits_for_the_cancelled)).error == "CancelledError: what the tool waited for was cancelled."
+    assert (await run(leaves)).error == "SystemExit: 3"
+
+
+async def test_a_cancellation_from_outside_passes_a_tool() -> None:
+    async def hang() -> None:
+        await asyncio.sleep(60)
+
+    task = asyncio.ensure_future(run(hang))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_an_exception_that_cannot_say_what_it_is_says_its_kind() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    def fail() -> None:
+        raise Mute
+
+    assert (await run(fail)).error == "Mute"
+
+
+@pytest.mark.parametrize("arguments", ['{"a": 1, "' + "z" * 500_000 + '": 1}', '{"' + "z" * 500_000 + '": 1}'])
+async def test_an_argument_of_a_long_name_is_refused_in_few_words(arguments: str) -> None:
+    outcome = await run(add, arguments)
+    assert f"{'z' * 80}... is no argument of it" in str(outcome.error)
+    assert len(str(outcome.content)) < 300
+
+
+async def test_what_is_refused_is_cut_like_a_result() -> None:
+    def fail() -> None:
+        raise ValueError("x" * 1000)
+
+    outcome = await use(ToolCall(id="1", name="fail", arguments="{}"), [Tool.of(fail)], Limits(tool_output=100), None)
+    assert outcome.error == outcome.content
+    assert len(str(outcome.content)) < 200

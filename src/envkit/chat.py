@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from envkit.clients.base import Client, Completion, Request
 from envkit.errors import AnswerTooLong, ContextOverflow, EnvError, EnvkitError, ModelError, Truncated, TruncationReason
 from envkit.events import CallEnded, LoopHeld, ToolEnded
+from envkit.limits import Deadline
 from envkit.tools import Done, Outcome, Tool, use
 from envkit.types import Content, Message, ToolCall
 
@@ -37,6 +38,8 @@ class Chat:
         self._rollout = weakref.ref(rollout)  # weak, so that a finished rollout is freed without the collector
         self.agent, self.role, self.client, self.trainable = agent, role, client, trainable
         self.messages: list[Message] = [] if system is None else [Message.system(system)]
+        self.deadline: Deadline | None = None
+        """What stands still while a call of this chat waits, where that is not the rollout's own."""
 
     @property
     def rollout(self) -> Rollout[Any]:
@@ -135,7 +138,7 @@ class Chat:
             sample=rollout.trace.sample,
             agent=self.agent,
             call=rollout.begun(self.agent),
-            deadline=rollout.deadline,
+            deadline=self.deadline or rollout.deadline,
         )
 
     async def _complete(self, request: Request) -> Completion:
@@ -158,12 +161,22 @@ class Chat:
             self.cut_short("max_total_tokens")
 
     async def _use(self, call: ToolCall, tools: Sequence[Tool]) -> Outcome:
-        rollout = self.rollout
+        rollout, error = self.rollout, None
+
+        def holding(seconds: float) -> None:
+            rollout.emit(LoopHeld(rollout.trace, call.name, seconds))
+
         started = time.perf_counter()
-        outcome = await use(call, tools, rollout.limits, rollout.deadline)
-        seconds = time.perf_counter() - started
-        rollout.used(call.name if any(tool.name == call.name for tool in tools) else NO_TOOL, seconds, outcome.error)
-        rollout.emit(ToolEnded(rollout.trace, call.name, seconds, outcome.error))
+        try:
+            outcome = await use(call, tools, rollout.limits, rollout.deadline, holding)
+            error = outcome.error
+        except BaseException as ending:
+            error = f"{type(ending).__name__}: {str(ending) or 'the episode ended before the tool did'}"
+            raise
+        finally:
+            seconds = time.perf_counter() - started
+            rollout.used(call.name if any(tool.name == call.name for tool in tools) else NO_TOOL, seconds, error)
+            rollout.emit(ToolEnded(rollout.trace, call.name, seconds, error))
         if outcome.held > HELD_TOO_LONG:
             rollout.emit(LoopHeld(rollout.trace, call.name, outcome.held))
         return outcome

@@ -31,7 +31,7 @@ class CallEnded:
 
 @dataclass(frozen=True, slots=True)
 class ToolEnded:
-    """A tool was called; `error` is what went back to the model in place of a result."""
+    """A tool was called; `error` is what went back to the model in place of a result, or what ended the episode."""
 
     trace: Trace
     tool: str
@@ -84,7 +84,10 @@ class RolloutEnded:
 
 @dataclass(frozen=True, slots=True)
 class LoopHeld:
-    """A function held the event loop; `envkit.blocking(fn)` would move what takes long to a thread."""
+    """A function held the event loop; `envkit.blocking(fn)` would move what takes long to a thread.
+
+    Of a sync tool that holds it for seconds it comes once from another thread, while the tool still does.
+    """
 
     trace: Trace
     function: str

@@ -7,16 +7,14 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 
-class Limits(BaseModel):
+class Limits(BaseModel, frozen=True, extra="forbid"):
     """Counts are for each agent, added over its chats; the rest are seconds. None means no limit.
 
     A judge's calls in scoring count for nothing here but the `score` deadline.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_turns: int | None = 100
     """Model calls of one agent."""

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from envkit.errors import EnvError, InfraError
 from envkit.sandbox.pool import outlast
+from envkit.signatures import json_object
 from envkit.terminal import one_line
-from envkit.tools import Tool, ToolFailed, ToolUnavailable, json_object
+from envkit.tools import Tool, ToolFailed, ToolUnavailable
 from envkit.types import Image, Text
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ MAX_DESCRIPTION = 10_000
 """Characters of a tool's description, which the server wrote and the model reads."""
 MISTAKES = 5
 """Wrong arguments that are named in one answer."""
+NOT_THERE = ("Server returned an error response", "Session terminated")
+"""What the SDK says in a server's place of an HTTP status: a 5xx of what stands before it, a 404 after it was lost."""
 SAID = 400
 """Characters of what a server wrote on stderr that its failure to start tells of."""
 
@@ -172,6 +175,8 @@ def _tool(session: ClientSession, tool: wire.Tool, prefix: str) -> Tool:
         try:
             result: Any = await session.call_tool(tool.name, arguments)
         except _errors() as error:
+            if _answered(error):
+                raise ToolFailed(str(error)) from error
             raise ToolUnavailable(f"the MCP server of '{name}' does not answer: {_cause(error)}") from error
         content = _content(result)
         if result.is_error:
@@ -232,6 +237,16 @@ def _errors() -> tuple[type[Exception], ...]:
     from mcp import MCPError
 
     return (MCPError, ClosedResourceError, BrokenResourceError, EndOfStream, OSError)
+
+
+def _answered(error: Exception) -> bool:
+    """Whether a living server said this of the call. The SDK words a lost connection, and what stands before a server
+    in its place, as errors of the same type."""
+    from mcp import MCPError
+    from mcp.types import CONNECTION_CLOSED, REQUEST_TIMEOUT
+
+    gone = (CONNECTION_CLOSED, REQUEST_TIMEOUT)
+    return isinstance(error, MCPError) and error.code not in gone and error.message not in NOT_THERE
 
 
 def _cause(error: BaseException) -> str:

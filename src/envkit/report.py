@@ -472,7 +472,9 @@ def _parts(counts: Mapping[str, int]) -> str:
 
 def _short(text: str | None, size: int) -> str | None:
     """The text, or where its JSON is longer than `size` bytes, its beginning and a digest: still one for each text."""
-    if text is None or len(exact.dumps(text)) <= size:
+    if text is None or 6 * len(text) + 2 <= size:  # a character takes six bytes at most
+        return text
+    if len(exact.dumps(text)) <= size:
         return text
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return text[: size // 8] + f"…{digest}"

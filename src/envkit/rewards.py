@@ -9,9 +9,12 @@ attempts at one task and returns one float for each.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import contextvars
 import functools
 import inspect
 import math
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,13 +59,53 @@ def named(functions: Iterable[Callable[..., Any] | Weighted], *, weight: float =
 
 
 def blocking(function: Callable[P, T]) -> Callable[P, Awaitable[T]]:
-    """The sync function as an async one that runs in a thread, for rewards and tools that take long."""
+    """The sync function as an async one that runs in a thread, for rewards and tools that take long.
+
+    A thread of its own, which neither waits for others that hang nor keeps the process from ending: where nobody
+    waits for it any more, it is left behind.
+    """
+    name = _plain_name(function)
 
     @functools.wraps(function)
     async def in_thread(*args: P.args, **kwargs: P.kwargs) -> T:
-        return await asyncio.to_thread(function, *args, **kwargs)
+        loop = asyncio.get_running_loop()
+        result: asyncio.Future[T] = loop.create_future()
+        call = functools.partial(contextvars.copy_context().run, function, *args, **kwargs)
+        threading.Thread(target=_tell, args=(loop, result, call), daemon=True, name=f"blocking {name}").start()
+        return await result
 
+    in_thread.__name__ = name
     return in_thread
+
+
+def _tell(loop: asyncio.AbstractEventLoop, result: asyncio.Future[T], call: Callable[[], T]) -> None:
+    """Call, and tell the loop what came of it, if there still is one that wants to know."""
+
+    def settle(value: T | None, error: BaseException | None) -> None:
+        if result.done():
+            return
+        if error is None:
+            result.set_result(cast("T", value))
+        else:
+            result.set_exception(error)
+
+    value: T | None = None
+    error: BaseException | None = None
+    try:
+        value = call()
+    except StopIteration as stop:  # which no future can hold
+        error = RuntimeError(f"it raised StopIteration: {stop}")
+    except BaseException as raised:  # noqa: BLE001 - whatever it is, it is raised where the call is awaited
+        error = raised
+    with contextlib.suppress(RuntimeError):  # the loop is closed
+        loop.call_soon_threadsafe(settle, value, error)
+
+
+def _plain_name(function: Callable[..., Any]) -> str:
+    """The name of what is called, also where a partial of it is."""
+    while isinstance(function, functools.partial):
+        function = cast("functools.partial[Any]", function).func
+    return getattr(function, "__name__", type(function).__name__)
 
 
 async def outcome_of(function: Callable[..., Any], *args: Any) -> tuple[Any, float]:

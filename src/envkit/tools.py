@@ -7,27 +7,18 @@ import inspect
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
-from types import FunctionType
-from typing import TYPE_CHECKING, Any, cast, get_type_hints
+from functools import partial
+from typing import Any, cast
 
-import orjson
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
-from pydantic.fields import FieldInfo
+from pydantic import BaseModel
 
-from envkit.docstrings import described
 from envkit.errors import EnvkitError, InfraError
 from envkit.limits import Deadline, Limits
+from envkit.signatures import as_json, described_by_signature, shown
 from envkit.steps import Steps
 from envkit.types import Content, Image, Text, ToolCall
+from envkit.watchdog import WATCHDOG
 
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
-
-SHOWN = 80
-"""Characters of a wrong argument, or of the name of a tool that is none, that are said back to the model."""
-MISTAKES = 5
-"""Wrong arguments that are named in one answer."""
 UNAVAILABLE_WAITS = (0.5, 2.0)
 """Seconds before a tool whose service is down is called again; after the last, the rollout fails for infra."""
 
@@ -62,20 +53,12 @@ class Tool:
 
     @classmethod
     def of(cls, function: Callable[..., Any] | Tool) -> Tool:
-        """The tool of a function, closure, bound method, callable object, or a `partial` of one.
-
-        TypeError for what has no signature that can be read: builtins, classes.
-        """
+        """The tool of a function, closure, bound method, partial or callable object; TypeError for anything else."""
         if isinstance(function, Tool):
             return function
-        called = _called(function)
-        plain, bound = inspect.unwrap(getattr(called, "__func__", called)), inspect.ismethod(called)
-        name = getattr(function, "__name__", None) or getattr(called, "__name__", type(called).__name__)
-        if not inspect.isfunction(plain):
-            plain, bound = type(called).__call__, True
-        if not inspect.isfunction(plain):
-            raise TypeError(f"tool '{name}' has no signature that can be read: wrap it in a function of your own")
-        return cls(function, name, *_described(_Signature(plain, name, bound=bound, given=_given(function))))
+        name = _name(function)
+        told = described_by_signature(function, name)
+        return cls(function, name, told.description, told.parameters, told.arguments)
 
     def to_wire(self) -> dict[str, Any]:
         """The tool in the form of an OpenAI chat completion request."""
@@ -94,28 +77,51 @@ class Outcome:
     """Seconds for which the tool held the event loop."""
 
 
-async def use(call: ToolCall, tools: Sequence[Tool], limits: Limits, deadline: Deadline | None) -> Outcome:
-    """Make one call. The model's mistakes and the tool's exceptions are text for the model; EnvkitErrors pass."""
+async def use(
+    call: ToolCall,
+    tools: Sequence[Tool],
+    limits: Limits,
+    deadline: Deadline | None,
+    holding: Callable[[float], None] = lambda seconds: None,
+) -> Outcome:
+    """Make one call. The model's mistakes and the tool's exceptions are text for the model; EnvkitErrors pass.
+
+    `holding` is told, by another thread, of a sync tool that holds the loop for far too long while it still does.
+    """
     tool = next((tool for tool in tools if tool.name == call.name), None)
     if tool is None:
         names = ", ".join(t.name for t in tools) or "none"
-        return _refused(f"There is no tool named '{_shown(call.name)}'. Tools: {names}.")
-    try:
-        arguments = tool.arguments(call.arguments)
-    except ValueError as mistake:
-        return _refused(str(mistake))
-    outcome = await _run(tool, arguments, limits.tool, deadline)
-    return replace(outcome, content=_capped(outcome.content, limits.tool_output))
+        outcome = _refused(f"There is no tool named '{shown(call.name)}'. Tools: {names}.")
+    else:
+        try:
+            arguments = tool.arguments(call.arguments)
+        except ValueError as mistake:
+            outcome = _refused(str(mistake))
+        else:
+            outcome = await _run(tool, arguments, limits.tool, deadline, holding)
+    content = _capped(outcome.content, limits.tool_output)
+    return replace(outcome, content=content, error=None if outcome.error is None else str(content))
 
 
-async def _run(tool: Tool, arguments: dict[str, Any], seconds: float | None, deadline: Deadline | None) -> Outcome:
+async def _run(
+    tool: Tool,
+    arguments: dict[str, Any],
+    seconds: float | None,
+    deadline: Deadline | None,
+    holding: Callable[[float], None],
+) -> Outcome:
+    cancelling = _cancelling()
     for wait in (*UNAVAILABLE_WAITS, None):
         held = 0.0
         scope = asyncio.timeout(seconds)
         try:
             async with scope:
                 started = time.perf_counter()
-                result = tool.function(**arguments)
+                WATCHDOG.holds(holding)
+                try:
+                    result = tool.function(**arguments)
+                finally:
+                    WATCHDOG.returned()
                 held = time.perf_counter() - started
                 if inspect.isawaitable(result):
                     steps = Steps(result)
@@ -135,10 +141,20 @@ async def _run(tool: Tool, arguments: dict[str, Any], seconds: float | None, dea
         except TimeoutError as error:
             if scope.expired():
                 return _refused(f"'{tool.name}' was stopped: it did not finish in {seconds:g} s.")
-            return _refused(f"{type(error).__name__}: {error}")
+            return _raised(error)
+        except asyncio.CancelledError:
+            if _cancelling() > cancelling:
+                raise
+            return _refused("CancelledError: what the tool waited for was cancelled.")
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a tool raises is the model's to read
-            return _refused(f"{type(error).__name__}: {error}")
+            return _raised(error)
     raise AssertionError("the last wait is None, which returned or raised")
+
+
+def _cancelling() -> int:
+    """How often somebody has asked this task to end: no more than before where only what it awaits was cancelled."""
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
 
 
 async def _pause(seconds: float, deadline: Deadline | None) -> None:
@@ -149,45 +165,23 @@ async def _pause(seconds: float, deadline: Deadline | None) -> None:
         await asyncio.sleep(seconds)
 
 
+def _name(function: Callable[..., Any]) -> str:
+    name = getattr(function, "__name__", None)
+    if name is None and isinstance(function, partial):
+        return _name(cast("partial[Any]", function).func)
+    return name or type(function).__name__
+
+
 def _refused(message: str) -> Outcome:
     return Outcome(message, error=message)
 
 
-def json_object(name: str, text: str) -> dict[str, Any]:
-    """The arguments of a call of the tool `name` as JSON; ValueError with a sentence for the model."""
+def _raised(error: BaseException) -> Outcome:
+    """What a tool raised, as text; its kind alone where it cannot say what it is."""
     try:
-        raw = orjson.loads(text or "{}")
-    except orjson.JSONDecodeError as error:
-        raise ValueError(f"The arguments of '{name}' are not JSON ({error}). Send one JSON object.") from None
-    if not isinstance(raw, dict):
-        raise ValueError(f"The arguments of '{name}' must be one JSON object, not {type(raw).__name__}.")
-    return cast("dict[str, Any]", raw)
-
-
-def _validated(model: type[BaseModel], name: str, text: str) -> dict[str, Any]:
-    """The arguments as the function takes them. Strictly: a "3" is no number, and nothing is left out or added."""
-    json_object(name, text)
-    try:
-        given = model.model_validate_json(text or "{}", strict=True)
-    except ValidationError as error:
-        wrong = "; ".join(map(_mistake, error.errors(include_url=False)[:MISTAKES]))
-        raise ValueError(f"The arguments of '{name}' do not fit: {wrong}.") from None
-    return {field: getattr(given, field) for field in given.model_fields_set}
-
-
-def _mistake(error: ErrorDetails) -> str:
-    """One thing that is wrong with the arguments: where, what was expected, and what came."""
-    where = ".".join(map(str, error["loc"]))
-    if error["type"] == "missing":
-        return f"{where} is missing"
-    if error["type"] == "extra_forbidden":
-        return f"{where} is no argument of it"
-    return f"{where}: {error['msg']}, and {_shown(_as_json(error['input']))} came"
-
-
-def _shown(text: str) -> str:
-    """What a model wrote, cut to what a sentence can hold."""
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+        return _refused(f"{type(error).__name__}: {error}")
+    except Exception:  # noqa: BLE001 - a tool's exception is code of the tool's
+        return _refused(type(error).__name__)
 
 
 def _capped(content: Content, most: int | None) -> Content:
@@ -221,59 +215,4 @@ def _content(value: Any) -> Content:
             return parts
     if isinstance(value, BaseModel):
         return value.model_dump_json()
-    return _as_json(cast("object", value))
-
-
-def _as_json(value: object) -> str:
-    try:
-        return orjson.dumps(value, default=str).decode()
-    except orjson.JSONEncodeError:
-        return str(value)
-
-
-def _called(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function under a `partial`, or the function itself."""
-    return cast("partial[Any]", function).func if isinstance(function, partial) else function
-
-
-def _given(function: Callable[..., Any]) -> frozenset[str]:
-    """The arguments that a `partial` passes itself: the model is not told of them."""
-    if not isinstance(function, partial):
-        return frozenset()
-    return frozenset(inspect.signature(function.func).bind_partial(*function.args, **function.keywords).arguments)
-
-
-class _Signature:
-    """A function's signature as a cache key: closures of one `def` share a code object, and so one schema."""
-
-    def __init__(self, function: FunctionType, name: str, *, bound: bool, given: frozenset[str]) -> None:
-        self.function, self.name, self.bound, self.given = function, name, bound, given
-        self.key = (function.__code__, name, bound, given, repr(function.__defaults__), repr(function.__annotations__))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Signature) and self.key == other.key
-
-    def __hash__(self) -> int:
-        return hash(self.key)
-
-
-@lru_cache(maxsize=1024)
-def _described(signature: _Signature) -> tuple[str, dict[str, Any], Callable[[str], dict[str, Any]]]:
-    """(description, JSON schema of the parameters, what reads arguments by it)."""
-    function = signature.function
-    description, about = described(inspect.getdoc(function) or "")
-    hints = get_type_hints(function, include_extras=True)
-    fields: dict[str, Any] = {}
-    parameters = list(inspect.signature(function).parameters.values())[1 if signature.bound else 0 :]
-    for parameter in parameters:
-        if parameter.name in signature.given:
-            continue
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
-            raise TypeError(f"tool '{signature.name}' cannot take {parameter}: a model passes arguments by name")
-        default = ... if parameter.default is parameter.empty else parameter.default
-        info = FieldInfo(default=default, description=about.get(parameter.name))
-        fields[parameter.name] = (hints.get(parameter.name, Any), info)
-    model = create_model(signature.name, __config__=ConfigDict(extra="forbid"), **fields)
-    schema = model.model_json_schema()
-    schema.pop("title", None)
-    return description, schema, partial(_validated, model, signature.name)
+    return as_json(cast("object", value))

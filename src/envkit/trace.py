@@ -137,7 +137,8 @@ class Score(Record):
 
 
 class ToolUse(Record):
-    """How often a tool was called in an episode, how often an error went back to the model, and seconds together."""
+    """How often a tool was called in an episode, how often with an error (which went back to the model, or ended the
+    episode), and seconds together."""
 
     calls: int = 0
     errors: int = 0

@@ -221,3 +221,28 @@ async def test_a_terminal_bench_task_is_judged_by_what_pytest_says(box: Box, tmp
         await said(inside, command)
     assert await said(inside, "cat out.txt; ls /tests") == "in\n"
     assert (await verify(inside, calm)).rewards == {"reward": 1.0}
+
+
+async def test_terminal_bench_tests_that_end_without_a_summary_are_not_passed(box: Box, tmp_path: Path) -> None:
+    """As the original counts them: an agent that breaks pytest does not get its rollout left out."""
+    scripts = {
+        "said nothing": "exit 3",
+        "no pytest": "no-such-pytest",
+        "killed": "kill -9 $PPID",
+        "no bash": "exit 126",
+    }
+    said: dict[str, object] = {}
+    for name, script in scripts.items():
+        task = read_task(terminal_bench_task(tmp_path / name.replace(" ", "-"), **{"run-tests.sh": f"{script}\n"}))
+        assert task.sandbox is not None
+        calm = task.model_copy(update={"sandbox": task.sandbox.model_copy(update={"network": "none"})})
+        try:
+            said[name] = (await verify(await box(calm), calm)).rewards["reward"]
+        except InfraError as error:
+            said[name] = str(error).partition(": ")[2]
+    assert said == {
+        "said nothing": 0.0,
+        "no pytest": 0.0,
+        "killed": "the verifier failed: ended by killed, signal 9; its last line: ''",
+        "no bash": "the verifier failed: ended by exit, code 126; its last line: ''",
+    }

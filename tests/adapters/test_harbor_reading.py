@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -295,3 +296,12 @@ def test_what_of_a_dockerfile_cannot_be_kept_is_refused(tmp_path: Path, step: st
 def test_a_copied_file_that_is_not_there_is_missed(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no 'data' beside it"):
         read_task(dockerfile(tmp_path / "it", "FROM debian\nCOPY data .\n"))
+
+
+@pytest.mark.parametrize(("cpus", "says"), [("4", True), ("0.5", True), ("1", False)])
+def test_a_number_of_cores_that_is_not_held_to_is_said(tmp_path: Path, cpus: str, says: bool) -> None:
+    folder = harbor_task(tmp_path / "it", f"[environment]\ncpus = {cpus}\n")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        read_task(folder)
+    assert any("environment.cpus" in str(warning.message) for warning in said) is says

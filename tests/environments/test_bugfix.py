@@ -2,9 +2,11 @@
 
 import json
 import sys
-from collections import OrderedDict
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any, NamedTuple
+from textwrap import dedent, indent
+from typing import Any
 
 import pytest
 from environments.cuts import cut_everywhere
@@ -15,8 +17,9 @@ from envkit.clients.http import HTTPClient
 from envkit.clients.scripted import Oracle, call
 from envkit.packages.check import check
 from envkit.packages.find import find
-from envkit.sandbox import ExecLimits
+from envkit.sandbox import ExecLimits, SandboxSpec
 from envkit.sandbox.pool import Boxes
+from envkit.sandbox.slot.backend import SlotBackend
 from envkit.types import Usage
 from server import Server
 
@@ -65,7 +68,7 @@ async def test_a_repository_that_is_only_touched_is_as_wrong_as_it_was() -> None
     traces = [await left(name, f"echo '# looked at' >> {package}/__init__.py") for name, package in packages.items()]
     for trace in traces:
         assert trace.reward == 0.0
-        assert "failed" in trace.scores["repaired"].reason
+        assert trace.scores["repaired"].reason.startswith("test_")
 
 
 PASSING = "import pytest\\ndef pytest_runtest_makereport(item, call):\\n    pass\\n"
@@ -99,14 +102,107 @@ def shown(amount):
     return str(int(amount))
 END
 sed -i 's/return cents(sum.*/return cents(0)/' ledger/invoice.py""",
-    "patched pytest": """cat >> ledger/__init__.py <<'END'
-from _pytest.reports import TestReport
-made = TestReport.from_item_and_call.__func__
-def passing(kind, item, call):
-    call.excinfo = None
-    return made(kind, item, call)
-TestReport.from_item_and_call = classmethod(passing)
-END""",
+}
+
+
+def within(code: str) -> str:
+    """A command that has the package run this when it is imported, and go on as it was."""
+    return f"cat >> ledger/__init__.py <<'END'\ntry:\n{indent(dedent(code), '    ')}\nexcept Exception:\n    pass\nEND"
+
+
+ATTACKS |= {
+    "patched comparison": within("import values_of_tests as v; v._plain = lambda value: None"),
+    "patched pytest": within(
+        """
+        from _pytest.reports import TestReport
+        made = TestReport.from_item_and_call.__func__
+        def passing(kind, item, call):
+            if 'hidden' in item.nodeid:
+                call.excinfo = None
+            return made(kind, item, call)
+        TestReport.from_item_and_call = classmethod(passing)
+        """
+    ),
+    "patched unittest": within("import unittest; unittest.TestCase.run = lambda self, result=None: result"),
+    "patched hooks": within(
+        """
+        import sys
+        for module in list(sys.modules.values()):
+            for name in [name for name in vars(module) if name.startswith(("pytest_", "runtest", "call_", "_call"))]:
+                setattr(module, name, lambda *args, **kwargs: None)
+        """
+    ),
+    "patched server": within("import __main__; __main__.crossed = lambda value, mention: {'value': True}"),
+    "patched operators": within(
+        """
+        import operator, builtins
+        operator.eq = lambda a, b: True
+        builtins.AssertionError = type('Never', (Exception,), {'__new__': lambda *args: 1 / 0})
+        """
+    ),
+    "patched exit": within("import os, sys, atexit; atexit.register(lambda: os._exit(0)); sys.exit = lambda *a: None"),
+    "traced": within(
+        """
+        import sys
+        def trace(frame, event, arg):
+            if event == 'exception':
+                frame.f_trace_lines = False
+            return trace
+        sys.settrace(trace)
+        """
+    ),
+    "an importer": within(
+        """
+        import sys
+        class Finder:
+            def find_spec(self, name, path=None, target=None):
+                if 'hidden' in name or 'beside' in name:
+                    raise SystemExit(0)
+        sys.meta_path.insert(0, Finder())
+        """
+    ),
+    "results of its own": within(
+        """
+        class Equal:
+            __eq__ = __ge__ = __le__ = lambda self, other: True
+            __neg__ = __bool__ = __len__ = __iter__ = __next__ = __add__ = lambda self, *other: self
+            __hash__ = object.__hash__
+        import ledger
+        ledger.cents = ledger.Line = ledger.Invoice = lambda *args: Equal()
+        """
+    ),
+    "forged reports": within(
+        """
+        import __main__, json, os, sys
+        frame = sys._getframe()
+        while frame.f_back:
+            frame = frame.f_back
+            channel = frame.f_locals.get('channel')
+            if channel:
+                names = ['test_half_a_cent_goes_up', 'test_lines_are_rounded_one_by_one']
+                for said in [{'test': name, 'passed': True, 'why': 'passed'} for name in names] + [{'end': True}]:
+                    for number in [None, *range(400)]:
+                        channel.say(said if number is None else {'id': number, **said})
+        """
+    ),
+    "what is expected": within(
+        """
+        import gc, ledger, sys, types
+        def expected(amount):
+            frame = sys._getframe()
+            while frame:
+                consts = frame.f_code.co_consts
+                if amount in consts[:-1]:
+                    return consts[consts.index(amount) + 1]
+                frame = frame.f_back
+            for found in gc.get_objects():
+                if isinstance(found, types.FunctionType) and amount in found.__code__.co_consts[:-1]:
+                    if found.__module__ != __name__:
+                        return found.__code__.co_consts[found.__code__.co_consts.index(amount) + 1]
+            return round(float(amount) * 100)
+        ledger.cents = ledger.money.cents = ledger.invoice.cents = expected
+        """
+    ),
 }
 
 
@@ -117,11 +213,11 @@ async def test_what_an_agent_plants_is_not_paid(name: str) -> None:
 
 async def test_a_repair_that_never_ends_is_wrong_long_before_the_scoring_fails(monkeypatch: Any) -> None:
     package = sys.modules[type(load()).__module__]
-    assert 2 * package.TESTING.wall < load().limits.score  # once more for the control
+    assert package.TESTING.wall < load().limits.score
     monkeypatch.setattr(package, "TESTING", ExecLimits(wall=10.0, cpu=2.0))
     trace = await left("ledger-rounding", "echo 'while True: pass' >> ledger/money.py")
     assert trace.reward == 0.0
-    assert "pytest did not come to its end" in trace.scores["repaired"].reason
+    assert "the package ran past its time limit" in trace.scores["repaired"].reason
 
 
 async def test_a_repair_is_paid_with_all_that_beside_it() -> None:
@@ -131,23 +227,79 @@ async def test_a_repair_is_paid_with_all_that_beside_it() -> None:
     assert {path.split("/")[0] for path in trace.info["changed"]} == {"ledger"}
 
 
-def test_values_are_compared_by_what_they_are() -> None:
-    same = sys.modules[type(load()).__module__ + ".values"].same
+PACKAGE = """
+import datetime, decimal, collections
+class Odd(ValueError):
+    def __init__(self, path):
+        super().__init__("odd")
+        self.path = path
+class Odder(Odd): pass
+class Thing:
+    size = 3
+    def __len__(self): return 2
+    def __contains__(self, value): return value == 1
+class Liar(int):
+    __eq__ = lambda self, other: True
+    __hash__ = int.__hash__
+Row = collections.namedtuple("Row", "rank")
+one = Thing()
+def same(value): return value
+def fails(path): raise Odder(path)
+def things(): return [one, (one, 1)]
+def kind(value): return type(value).__name__
+def ends(): __import__("os")._exit(0)
+"""
+HOLDS = {
+    "values": "assert same([1, 2.5, None, 'a', b'b', {1: (2,)}, {3}]) == [1, 2.5, None, 'a', b'b', {1: (2,)}, {3}]",
+    "dates": "import datetime as d\n    assert same(d.date(2024, 2, 29)) == d.date(2024, 2, 29)",
+    "decimals": "from decimal import Decimal\n    assert [kind(same(Decimal('1.10')))] == ['Decimal']",
+    "errors": "import pk\n    try:\n        fails(['a'])\n    except pk.Odd as error:\n        "
+    "assert (error.path, str(error), isinstance(error, ValueError)) == (['a'], 'odd', True)",
+    "python's own errors": "try:\n        same(1, 2)\n    except TypeError:\n        pass",
+    "identity": "assert things()[0] is things()[1][0] is one",
+    "what objects say": "assert (len(one), 1 in one, 2 in one, one.size, bool(one)) == (2, True, False, 3, True)",
+    "objects there": "assert kind(one) == 'Thing'",
+}
+DOES_NOT = {
+    "a subclass": ("assert same(Liar(3)) == 3", "no plain value"),
+    "a tuple's subclass": ("assert [Row(1)] == [(1,)]", "no plain value"),
+    "an object": ("assert things()[0] == 1", "no plain value"),
+    "a function of the tests": ("assert kind(lambda: 1) == 'function'", "cannot cross"),
+    "another value": ("assert same(1) == 2", "assert same(1) == 2"),
+    "an error": ("fails(1)", "Odder: odd"),
+    "an early end": ("ends()", "the package ended by itself, in test_it"),
+}
 
-    class Liar(int):
-        def __eq__(self, other: object) -> bool:
-            return True
 
-        __hash__ = int.__hash__
+async def judged(body: str) -> Any:
+    names = "Liar, Row, ends, fails, kind, one, same, things"
+    text = f"from pk import {names}\n\ndef test_it():\n    {body}\n"
+    backend = SlotBackend()
 
-    class Row(NamedTuple):
-        rank: int
+    @asynccontextmanager
+    async def fresh() -> AsyncGenerator[Any]:
+        async with await backend.start(SandboxSpec()) as box:
+            yield box
 
-    assert same([Row(1), {"a": bytearray(b"x")}, Liar(2)], [(1,), OrderedDict(a=b"x"), 2.0])
-    assert not same([Liar(2)], [3])
-    assert not same({"a": (Row(1),)}, {"a": (Row(2),)})
-    with pytest.raises(TypeError, match="no plain value"):
-        same(object(), 1)
+    module = sys.modules[type(load()).__module__ + ".judge"]
+    try:
+        return await module.judge(fresh, {"pk/__init__.py": PACKAGE.encode()}, "pk", text, limits=ExecLimits())
+    finally:
+        await backend.close()
+
+
+@pytest.mark.parametrize("name", list(HOLDS))
+async def test_what_the_package_does_is_seen_by_tests_in_another_box(name: str) -> None:
+    verdict = await judged(HOLDS[name])
+    assert verdict.correct, verdict.reason
+
+
+@pytest.mark.parametrize("name", list(DOES_NOT))
+async def test_what_is_no_plain_value_equals_nothing_and_a_failure_says_why(name: str) -> None:
+    body, why = DOES_NOT[name]
+    verdict = await judged(body)
+    assert not verdict.correct
+    assert why in verdict.reason
 
 
 async def test_it_may_be_cut_at_every_turn() -> None:

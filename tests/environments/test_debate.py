@@ -1,5 +1,6 @@
 """debate: its gates, its cuts, a reward for each side, and a judge that is not talked to by the debaters."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,19 @@ from envkit.packages.find import find
 
 def load() -> Any:
     return find("debate").load()
+
+
+class Overlong(Scripted):
+    """Says something each time; one of its statements has no end."""
+
+    def __init__(self, statement: int) -> None:
+        super().__init__(lambda messages: f"Evidence. {messages[0].text[:9]}")
+        self.left = statement
+
+    async def complete(self, request: Any) -> Any:
+        said = await super().complete(request)
+        self.left -= 1
+        return replace(said, finish_reason="length") if self.left == -1 else said
 
 
 async def play(judge: Any, *, sample: int = 0) -> Any:
@@ -33,7 +47,7 @@ async def test_it_may_be_cut_at_every_turn() -> None:
     cut = await cut_everywhere(env, tasks, Oracle(env), models={"judge": Oracle(env, "judge")})
     for traces in cut.values():
         assert len(traces) == 3
-        assert traces[0].reward == 0.0
+        assert [trace.reward for trace in traces[:-1]] == [0.0, 0.0]
         assert traces[-1].agent_rewards == {"policy": 1.0, "opponent": 0.0}
 
 
@@ -50,6 +64,16 @@ async def test_both_sides_are_recorded_and_train_and_have_a_reward_each() -> Non
 async def test_each_side_comes_first_about_as_often() -> None:
     first = [(await play(["VERDICT: A"], sample=sample)).info["order"][0] for sample in range(60)]
     assert 15 < first.count("policy") < 45
+
+
+@pytest.mark.parametrize("statement", range(4))
+async def test_a_statement_that_leaves_the_other_side_no_word_wins_nothing(statement: int) -> None:
+    env = load()
+    models = {"policy": Overlong(statement), "judge": Scripted(lambda _: f"VERDICT: {'AB'[statement % 2]}")}
+    trace = await run_rollout(env, next(iter(env.tasks)), models)
+    assert (trace.outcome, trace.stop, len(trace.turns)) == ("truncated", "length", statement + 1)
+    assert trace.agent_rewards == {"policy": 0.0, "opponent": 0.0}
+    assert trace.judging == []
 
 
 @pytest.mark.parametrize("judge", [[ModelError("no such model")], ["A, I think", "VERDICT: C", ""]])

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from itertools import permutations
 from typing import Any
@@ -11,7 +12,7 @@ from environments.cuts import cut_everywhere
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envkit import Message, Scripted, Trace, run_rollout
+from envkit import Message, Scripted, Services, Trace, run_rollout
 from envkit.clients.scripted import Nop, Oracle
 from envkit.errors import UsageError
 from envkit.lifecycle import score
@@ -240,6 +241,59 @@ async def test_who_forfeits_in_self_play_pays_the_other_and_has_no_influence_on_
     trace = await run_rollout(env, match(env, "KQ", first="opponent"), Scripted([""]))
     assert trace.agent_rewards == {"policy": 0.5, "opponent": -0.5}
     assert (trace.metrics["forfeits"], trace.metrics["expected_chips"]) == (0.0, None)
+
+
+class Overlong(Scripted):
+    """Says these; the last of them has no end."""
+
+    def __init__(self, *replies: str) -> None:
+        super().__init__(list(replies))
+        self.left = len(replies)
+
+    async def complete(self, request: Any) -> Any:
+        said = await super().complete(request)
+        self.left -= 1
+        return said if self.left else replace(said, finish_reason="length")
+
+
+@pytest.mark.parametrize(
+    ("replies", "worth", "forfeits"),
+    [
+        (["hmm"], -3, {"first": 3, "second": 0}),
+        ([say("bet"), "hmm"], 3, {"first": 0, "second": 3}),
+        ([say("check"), say("bet"), "hmm"], -3, {"first": 3, "second": 0}),
+        (
+            [say("bet"), say("call"), "hmm"],
+            4,
+            {"first": 0, "second": 2},
+        ),  # two chips for K, and two hands that are given up
+    ],
+)
+async def test_a_reply_without_end_gives_up_the_hand_and_the_match(
+    replies: list[str], worth: int, forfeits: dict[str, int]
+) -> None:
+    env = load("self")
+    for first, second, deal, place in (("policy", "opponent", "KQ", "first"), ("opponent", "policy", "QK", "second")):
+        trace = await run_rollout(env, match(env, deal, deal, deal, first=first), Overlong(*replies))
+        assert (trace.outcome, trace.stop) == ("truncated", "length")
+        assert trace.agent_rewards == {first: worth / 6, second: -worth / 6}
+        assert trace.metrics["forfeits"] == forfeits[place]
+        again = await score(env, Trace.model_validate_json(trace.to_json()).with_task(trace.task), {})
+        assert again.agent_rewards == trace.agent_rewards
+
+
+async def test_against_the_equilibrium_it_is_no_flawless_match() -> None:
+    env = load()
+    trace = await run_rollout(env, match(env, "KQ", "KQ"), Overlong(say("bet"), "hmm"))
+    assert (trace.stop, trace.reward, trace.metrics["forfeits"]) == ("length", 0.0, 1.0)
+
+
+async def test_a_match_that_is_cut_by_the_number_of_turns_is_nobodys_fault() -> None:
+    env = load("self")
+    limits = env.limits.model_copy(update={"max_turns": 1})
+    services = Services({"policy": Scripted(_bold)}, limits=limits)
+    trace = await run_rollout(env, match(env, "QK", "QK"), services)
+    assert (trace.stop, trace.agent_rewards) == ("max_turns", {"policy": -0.5, "opponent": 0.5})
 
 
 async def test_a_record_read_from_json_scores_the_same() -> None:

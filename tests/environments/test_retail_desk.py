@@ -1,6 +1,7 @@
 """retail-desk: the right actions are paid, and nothing else is; desks share nothing; seeds make the same world."""
 
 import asyncio
+import itertools
 import json
 import os
 import subprocess
@@ -78,6 +79,27 @@ async def test_it_may_be_cut_at_every_turn() -> None:
         assert traces[-1].reward == 1.0
 
 
+async def test_it_may_be_cut_at_every_turn_where_a_model_is_the_customer() -> None:
+    env = load(user="model", n=13)
+    cut = await cut_everywhere(env, list(env.tasks), Oracle(env), models={"user": Oracle(env, "user")})
+    for traces in cut.values():
+        assert len(traces) > 4
+        assert traces[0].reward == 0.0
+        assert traces[-1].reward == 1.0
+
+
+async def test_a_customer_who_never_stops_ends_with_the_turns_of_the_desk() -> None:
+    env = load(user="model", n=1)
+    numbers = itertools.count()
+    models = {
+        "policy": Scripted(lambda _: f"Which order is it, {next(numbers)}?"),
+        "user": Scripted(lambda messages: f"Hmm, {len(messages)}."),
+    }
+    trace = await run_rollout(env, next(iter(env.tasks)), models)
+    assert (trace.error, trace.outcome, trace.stop, trace.reward) == (None, "truncated", "max_turns", 0.0)
+    assert len(trace.replies()) == len(trace.replies("user")) == env.limits.max_turns
+
+
 async def test_an_action_that_is_left_out_or_made_twice_is_not_paid() -> None:
     env = load()
     tried = 0
@@ -105,15 +127,75 @@ async def test_a_figure_that_is_not_said_is_not_paid() -> None:
     assert tried >= 8
 
 
-async def test_refusing_or_handing_over_everything_is_not_paid() -> None:
-    env = load()
-    act = modules().oracle.act
-    for task, steps in one_of_each():
-        gold = {action.name for errand in task.errands for action in errand.final.actions}
-        for name, reason in (("decline_request", "order_status"), ("transfer_to_human", "other")):
-            if name not in gold:
-                tried = [steps[0], act(name, reason=reason), "I am sorry, that cannot be done. Anything else?"]
-                assert await resolved(env, task, tried) == 0.0, task.id
+@pytest.mark.parametrize("blindly", [False, True])
+async def test_refusing_or_handing_over_everything_is_not_paid(blindly: bool) -> None:
+    """Neither at once nor after look-ups of somebody whom nobody asked about, and be it for the right reason."""
+    env, act, names = load(n=26), modules().oracle.act, modules().desk.DECISIONS
+    anybody = [
+        act("find_customer_by_email", email="somebody@mail.example"),
+        act("find_customer_by_name_zip", first_name="Some", last_name="Body", zip_code="10400"),
+    ]
+    always = [act("decline_request", reason="identity_not_verified"), act("transfer_to_human", reason="faulty_item")]
+    right = 0
+    for task in env.tasks:
+        gold = [a for errand in task.errands for a in errand.final.actions if a.name in names]
+        right += len(gold)
+        for decision in [*always, *gold]:
+            tried = [*(anybody if blindly else []), decision, "I am sorry, that cannot be done. Anything else?"]
+            assert await resolved(env, task, tried) == 0.0, (task.id, decision)
+    assert right >= 5
+
+
+async def test_a_refusal_before_the_look_up_is_not_paid_and_one_way_of_the_two_is_enough_where_it_finds() -> None:
+    env, act = load(), modules().oracle.act
+    refused = 0
+    for task, steps in one_of_each(2):
+        caller = task.caller
+        names = {"first_name": caller.first_name, "last_name": caller.last_name, "zip_code": caller.zip_code}
+        by_name = act("find_customer_by_name_zip", **names)
+        gold = [i for i, step in enumerate(steps) if getattr(step, "name", "") in modules().desk.DECISIONS]
+        if not gold:
+            continue
+        refused += 1
+        lookups = [step for step in steps if getattr(step, "name", "").startswith("find_")]
+        rest = [step for step in steps[gold[0] + 1 :] if step not in lookups]
+        said = [step for step in steps[: gold[0]] if step not in lookups]
+        assert await resolved(env, task, [*said, steps[gold[0]], *lookups, *rest]) == 0.0, task.id
+        only = await resolved(env, task, [by_name, *said, steps[gold[0]], *rest])
+        assert only == float(caller.customer_id is not None), task.id
+    assert refused >= 5
+
+
+async def test_to_tell_all_that_there_is_answers_no_question() -> None:
+    env = load(families=("information",), n=40)
+    for task in env.tasks:
+        shop = modules().tasks.shop(task.shop)
+        [account] = [account for account in shop.accounts if account.id == task.caller.customer_id]
+        all_of_it = list(dict.fromkeys([*account.figures(without=set()), *task.errands[0].final.said]))
+        told = [f"It is one of {', '.join(all_of_it[i : i + 3])}. Which?" for i in range(0, len(all_of_it), 3)]
+        assert await resolved(env, task, [*told, "Is there anything else?"]) == 0.0, task.id
+        [order] = [order for order in account.orders if order.id == task.errands[0].order_id] or [None]
+        if order is not None:
+            both = f"The total is ${order.total / 100:.2f}, delivered on {order.delivered}, tracking {order.tracking}."
+            asked = "Is there anything else?"
+            assert await resolved(env, task, [both, asked]) == float(not (order.delivered or order.tracking)), task.id
+
+
+async def test_a_question_keeps_nobody_from_telling_figures_of_another_request() -> None:
+    env = load(families=("several",), n=60)
+    told = 0
+    for task in env.tasks:
+        questions = [errand for errand in task.errands if errand.unsaid]
+        about = {errand.order_id for errand in task.errands} - {question.order_id for question in questions}
+        shop = modules().tasks.shop(task.shop)
+        [account] = [account for account in shop.accounts if account.id == task.caller.customer_id]
+        mine = [order for order in account.orders if order.id in about and order.delivered]
+        if questions and mine:
+            told += 1
+            steps = list(modules().oracle.conversation(task))
+            steps[-1] = f"It was delivered on {mine[0].delivered}. {steps[-1]}"
+            assert await resolved(env, task, steps) == 1.0, task.id
+    assert told >= 3
 
 
 async def test_a_declined_request_that_is_done_anyway_is_not_paid() -> None:
@@ -173,6 +255,26 @@ def test_a_seed_makes_the_same_tasks_and_world_in_every_process() -> None:
     ids = [task.id for task in load(n=26, seed=4).tasks]
     assert len(set(ids)) == 26
     assert {task.hash for task in load(n=26, seed=3).tasks}.isdisjoint(task.hash for task in load(n=26, seed=4).tasks)
+
+
+def test_a_split_and_a_seed_have_a_shop_of_their_own() -> None:
+    shops = {(split, seed): load(split=split, seed=seed, n=2) for split in ("test", "train") for seed in (0, 1)}
+    people, prices, places = set[Any](), set[Any](), set[str]()
+    for env in shops.values():
+        [place] = {task.shop for task in env.tasks}
+        shop = modules().tasks.shop(place)
+        places.add(place)
+        people.add(tuple((a.first_name, a.last_name, a.email) for a in shop.accounts))
+        prices.add(tuple(item.price for item in shop.items.values()))
+        assert len(shop.accounts) == len({(a.first_name, a.last_name) for a in shop.accounts}) == 320
+    assert len(places) == len(people) == len(prices) == 4
+
+
+async def test_tasks_of_two_shops_are_scored_by_their_own() -> None:
+    for args in ({"seed": 7, "n": 26}, {"split": "train", "n": 26}):
+        env = load(**args)
+        rewards = {(await run_rollout(env, task, Oracle(env))).reward for task in env.tasks}
+        assert rewards == {1.0}
 
 
 async def test_a_model_may_be_the_customer() -> None:

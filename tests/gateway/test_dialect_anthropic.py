@@ -164,13 +164,35 @@ async def test_images_reach_the_model_also_as_results() -> None:
     assert trace.prompt(0)[2].content == (Image.of(b"\x89PNG"),)
 
 
+async def test_documents_of_text_are_read_also_as_results() -> None:
+    async def program(gateway: Gateway) -> None:
+        source = {"type": "text", "media_type": "text/plain", "data": "hello"}
+        shown: Any = {"type": "document", "title": "Greeting", "source": source}
+        use: Any = {"type": "tool_use", "id": "t1", "name": "look", "input": {}}
+        result: Any = {"type": "tool_result", "tool_use_id": "t1", "content": [shown]}
+        asked: Any = {"role": "user", "content": [{"type": "text", "text": "what?"}, shown]}
+        then: Any = [{"role": "assistant", "content": [use]}, {"role": "user", "content": [result]}]
+        await ask(gateway, streams=False, messages=[asked, *then])
+
+    trace = await trace_of(program, Model("a greeting"))
+    assert trace.prompt(0)[0].content == (Text(text="what?"), Text(text="Greeting\n\nhello"))
+    assert trace.prompt(0)[2].content == "Greeting\n\nhello"
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
         ({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "{"}]}, "cannot be begun"),
         ({"tools": [{"type": "bash_20250124", "name": "bash"}]}, "send its input_schema"),
         ({"tool_choice": {"type": "tool", "name": "x"}, "tools": [MULTIPLY]}, "no tool 'x'"),
-        ({"messages": [{"role": "user", "content": [{"type": "document"}]}]}, "document"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "audio"}]}]},
+            "content.0: the type 'audio' is not read here",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "document", "source": {"type": "base64"}}]}]},
+            "source must be text: 'base64' is not read here",
+        ),
         ({"messages": [{"role": "user", "content": [{"type": "thinking", "thinking": "a"}]}]}, "not a user's"),
         (
             {

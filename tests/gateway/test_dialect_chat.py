@@ -115,7 +115,6 @@ async def test_what_the_run_says_wins_over_the_program_and_the_rest_is_sent_and_
         "seed": 1,
         "stop": ["END"],
         "frequency_penalty": 0.5,
-        "logprobs": True,
         "store": True,
         "metadata": {"a": "b"},
         "reasoning_effort": "high",
@@ -150,17 +149,65 @@ async def test_what_the_run_says_wins_over_the_program_and_the_rest_is_sent_and_
     assert trace.turns[0].sampling == kept
 
 
+def _allowed(*names: str, mode: str = "auto") -> dict[str, Any]:
+    tools = [{"type": "function", "function": {"name": name}} for name in names]
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": tools}}
+
+
+@pytest.mark.parametrize(
+    ("choice", "offered", "sampling"),
+    [
+        (_allowed("multiply"), ("multiply",), {}),
+        (_allowed("multiply", mode="required"), ("multiply",), {"tool_choice": "required"}),
+        (_allowed(), (), {}),
+    ],
+)
+async def test_only_the_allowed_tools_are_offered(
+    choice: Any, offered: tuple[str, ...], sampling: dict[str, Any]
+) -> None:
+    other: Any = {"type": "function", "function": {"name": "other"}}
+
+    async def program(gateway: Gateway) -> None:
+        async with openai_client(gateway) as client:
+            asked: Any = {"messages": [{"role": "user", "content": "a"}], "tools": [MULTIPLY, other]}
+            await client.chat.completions.create(model="m", tool_choice=choice, **asked)
+
+    model = Model("x")
+    trace = await trace_of(program, model)
+    assert (trace.turns[0].tools, model.requests[0].sampling) == (offered, sampling)
+
+
+async def test_a_refusal_is_text_and_a_model_is_known_by_any_name() -> None:
+    async def program(gateway: Gateway) -> None:
+        async with openai_client(gateway) as client:
+            part: Any = {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]}
+            whole: Any = {"role": "assistant", "content": None, "refusal": "never"}
+            ask: Any = {"role": "user", "content": "a"}
+            await client.chat.completions.create(model="m", messages=[ask, part, ask, whole, ask])
+            assert (await client.models.retrieve("owner/name")).id == "owner/name"
+        async with anthropic_client(gateway) as claude:
+            assert (await claude.models.retrieve("served-model")).id == "served-model"
+
+    trace = await trace_of(program, Model("x"))
+    assert [message.text for message in trace.prompt(0)] == ["a", "no", "a", "never", "a"]
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
+        ({"logprobs": True}, "logprobs: they are for the record"),
         ({"n": 2}, "n: one answer a call is recorded"),
         ({"logit_bias": {"5": 1}}, "logit_bias"),
         ({"messages": []}, "messages: List should have at least 1 item"),
         ({"temperature": -1}, "temperature"),
         ({"messages": [{"role": "tool", "content": "42"}]}, "needs the tool_call_id"),
-        ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "messages.0.content"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]},
+            "messages.0.content.0: the type 'input_audio' is not read here",
+        ),
         ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "tools.0.type"),
         ({"tools": [MULTIPLY], "tool_choice": {"type": "function", "function": {"name": "x"}}}, "no tool 'x'"),
+        ({"tools": [MULTIPLY], "tool_choice": _allowed("x")}, "no tool 'x'"),
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://a/b"}}]}]},
             "no URL is fetched here",

@@ -159,6 +159,22 @@ async def test_images_in_inputs_and_outputs_reach_the_model() -> None:
     assert trace.prompt(0)[2].content == (Image.of(b"\x89PNG"),)
 
 
+TOOL: Any = {"type": "function", "name": "multiply", "parameters": {"type": "object"}}
+ALLOWED: Any = {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "multiply"}]}
+
+
+async def test_only_the_allowed_tools_are_offered_and_a_refusal_is_text() -> None:
+    async def program(gateway: Gateway) -> None:
+        refusal: Any = {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]}
+        said = [{"role": "user", "content": "a"}, refusal, {"role": "user", "content": "b"}]
+        await ask(gateway, streams=False, input=said, tools=[TOOL, {**TOOL, "name": "other"}], tool_choice=ALLOWED)
+
+    model = Model("x")
+    trace = await trace_of(program, model)
+    assert (trace.turns[0].tools, model.requests[0].sampling) == (("multiply",), {"tool_choice": "required"})
+    assert [message.text for message in trace.prompt(0)] == ["a", "no", "b"]
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
@@ -167,6 +183,8 @@ async def test_images_in_inputs_and_outputs_reach_the_model() -> None:
         ({"input": [{"type": "item_reference", "id": "x"}]}, "item_reference"),
         ({"tools": [{"type": "local_shell"}]}, "local_shell"),
         ({"input": [{"type": "reasoning", "summary": 5}]}, "summary"),
+        ({"include": ["message.output_text.logprobs"]}, "logprobs: they are for the record"),
+        ({"tools": [TOOL], "tool_choice": {**ALLOWED, "tools": [{"type": "function", "name": "x"}]}}, "no tool 'x'"),
     ],
 )
 async def test_what_cannot_be_recorded_is_refused(wrong: dict[str, Any], said: str) -> None:

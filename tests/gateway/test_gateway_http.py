@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -13,7 +15,7 @@ import openai
 import pytest
 from external import Model, Program, anthropic_client, openai_client, trace_of
 
-from envkit import Message, ModelError
+from envkit import Message, ModelError, Scripted
 from envkit.clients.base import Client, Completion, Request
 from envkit.gateway import http
 from envkit.gateway.asked import Refused
@@ -301,3 +303,24 @@ async def test_a_stream_that_fails_late_is_an_error_to_the_sdk(dialect: str, mon
     trace = await trace_of(program, Fails())
     assert trace.error is not None
     assert (trace.outcome, trace.error.kind) == ("failed", "model")
+
+
+@pytest.mark.parametrize("path", ROUTES)
+async def test_what_is_held_grows_as_the_conversation_does(path: str) -> None:
+    calls, size = 40, 20_000
+    held: list[int] = []
+
+    async def talk(gateway: Gateway, post: Post) -> None:
+        said: list[Any] = []
+        tracemalloc.start()
+        for number in range(calls):
+            said.append({"role": "user", "content": str(number % 10) * size})
+            field = "input" if path == "/v1/responses" else "messages"
+            await post(path, {"model": "m", "max_tokens": 5, field: said})
+            said.append({"role": "assistant", "content": str(number)})
+        gc.collect()
+        held.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.stop()
+
+    await trace_of(posting(talk), Scripted([str(number) for number in range(calls)]))
+    assert held[0] < 10 * calls * size  # every prompt kept would be 20 times

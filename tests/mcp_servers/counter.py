@@ -1,16 +1,18 @@
-"""An MCP server of the tests: it counts, draws, fails, floods, hangs and dies. Speaks HTTP on a port, else stdio."""
+"""A server of the tests: it counts, draws, fails, refuses, floods, hangs, dies. Over HTTP on a port, else stdio."""
 
 import base64
 import os
 import sys
 import time
 
+from mcp import MCPError
 from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp.types import ImageContent
+from mcp.types import INVALID_PARAMS, ImageContent
 
 server = MCPServer("counter", log_level="ERROR")
 count = 0
+refused = 0
 
 
 @server.tool()
@@ -50,6 +52,14 @@ def hang() -> str:
 def die() -> str:
     """End the server."""
     os._exit(7)
+
+
+@server.tool()
+def refuse() -> str:
+    """Refuse a call in JSON-RPC's own way."""
+    global refused
+    refused += 1
+    raise MCPError(INVALID_PARAMS, f"Invalid params: no such city, try {refused}")
 
 
 if len(sys.argv) > 1:

@@ -13,11 +13,10 @@ from envkit.clients.scripted import call
 from envkit.dataset import Dataset
 from envkit.sandbox import ExecLimits
 from envkit.sandbox.tools import edit, shell
-from envkit.verify.code import judge_pytest
 
 from .changes import changed, patched, trees
 from .compact import compact, longest
-from .hidden import hidden
+from .judge import BESIDE, judge
 
 TASKS = Path(__file__).with_name("tasks")
 MAX_TURNS = 40
@@ -93,8 +92,12 @@ async def repaired(rollout: Rollout[Any]) -> Score:
     if not rollout.info["changed"]:
         return Score(value=0.0, reason="nothing was changed")
     files = patched(repository(rollout.task.id), rollout.info["changed"])
-    tests, expected = hidden((folder(rollout.task) / "tests/test_hidden.py").read_bytes())
-    return Score.of(await judge_pytest(rollout.fresh_sandbox, files, tests, expected=expected, limits=TESTING))
+    tests = folder(rollout.task) / "tests"
+    if (beside := tests / f"{BESIDE}.py").exists():
+        files[beside.name] = beside.read_bytes()
+    [package] = rollout.task.metadata["allowed"]
+    hidden = (tests / "test_hidden.py").read_text(encoding="utf-8")
+    return Score.of(await judge(rollout.fresh_sandbox, files, package, hidden, limits=TESTING))
 
 
 def folder(task: HarborTask) -> Path:

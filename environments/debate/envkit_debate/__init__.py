@@ -83,8 +83,9 @@ STATEMENTS = {name: f"The statements of {name}:" for name in "AB"}
 
 
 async def convinced(rollout: Rollout[Any]) -> Score | dict[str, float]:
-    """1 for the side that the judge believes and 0 for the other; 0 for both where neither brought evidence."""
-    if not rollout.trace.turns:
+    """1 for the side that the judge believes and 0 for the other; 0 for both where neither brought evidence, or where
+    the debate did not come to its end: a side would else win by a statement that leaves the other one none."""
+    if rollout.trace.stop != "done":
         return dict.fromkeys(SIDES, 0.0)
     verdict = await ASK(rollout)
     if verdict.value is None:

@@ -16,6 +16,8 @@ from .game import CARDS, FORFEIT, History, chance, legal, lost, over, values, wo
 Player = Literal["policy", "opponent"]
 PLAYERS: tuple[Player, Player] = ("policy", "opponent")
 MOST_HANDS = 50
+GIVES_UP = ("length", "context", "max_total_tokens")
+"""Limits at which an episode stops for a reply, or a conversation, that one side made too long."""
 OPEN, CLOSE = "<action>", "</action>"
 RULES = f"""\
 You play Kuhn poker against one opponent. There are three cards: J, Q and K; K is the highest. In each hand both of \
@@ -62,7 +64,7 @@ def environment(
 
 
 class KuhnPoker(Environment[Match]):
-    """`info["hands"]` has each hand that was begun: both cards, who acts first, and the actions."""
+    """`info["hands"]` has each hand that was begun or given up: both cards, who acts first, and the actions."""
 
     task_type = Match
     against_itself = False
@@ -74,13 +76,11 @@ class KuhnPoker(Environment[Match]):
             chats["opponent"] = rollout.open("opponent")
         news = dict.fromkeys(PLAYERS, RULES)
         hands: list[dict[str, Any]] = []
-        rollout.at_end(lambda: rollout.info.update(hands=hands))
-        for number, deal in enumerate(task.deals):
-            cards = dict(zip(PLAYERS, deal, strict=True))
-            order = PLAYERS if (task.first == "policy") == (number % 2 == 0) else PLAYERS[::-1]
-            actions: list[str] = []
-            hand: dict[str, Any] = {"cards": cards, "order": order, "actions": actions}
+        rollout.at_end(lambda: rollout.info.update(hands=_with_given_up(hands, task, rollout.trace.stop)))
+        for number in range(len(task.deals)):
+            hand = _dealt(task, number)
             hands.append(hand)
+            cards, order, actions = hand["cards"], hand["order"], hand["actions"]
             while not over(history := tuple(actions)):
                 player = order[len(history) % 2]
                 if player not in chats:
@@ -145,6 +145,25 @@ def expected_chips(rollout: Rollout[Any]) -> float | None:
 def forfeits(rollout: Rollout[Any]) -> float:
     """How many hands the policy forfeited by a reply without a legal action."""
     return float(sum(map(_forfeited, _hands(rollout))))
+
+
+def _dealt(task: Match, number: int) -> dict[str, Any]:
+    """A hand before anybody has acted."""
+    order = PLAYERS if (task.first == "policy") == (number % 2 == 0) else PLAYERS[::-1]
+    return {"cards": dict(zip(PLAYERS, task.deals[number], strict=True)), "order": order, "actions": []}
+
+
+def _with_given_up(hands: list[dict[str, Any]], task: Match, stop: str) -> list[dict[str, Any]]:
+    """The hands, and where a side ended the match by being too long, that it forfeits the one under way and all after
+    it: neither a lost hand nor a match against a better player can be got rid of so."""
+    if stop not in GIVES_UP:
+        return hands
+    *before, last = hands
+    player = last["order"][len(last["actions"]) % 2]
+    rest = [_dealt(task, number) for number in range(len(hands), len(task.deals))]
+    first = sorted(PLAYERS, key=lambda each: each != player)
+    given_up = [{**hand, "order": first, "actions": [FORFEIT]} for hand in rest]
+    return [*before, {**last, "actions": [*last["actions"], FORFEIT]}, *given_up]
 
 
 def _drawn(rng: Random, card: str, history: History) -> str:

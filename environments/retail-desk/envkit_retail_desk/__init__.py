@@ -13,7 +13,7 @@ from envkit.tools import Tool
 from . import oracle, scoring
 from .desk import Desk
 from .figures import figures, unreadable
-from .tasks import FAMILIES, Family, RetailTask, dataset
+from .tasks import FAMILIES, Family, RetailTask, dataset, shop_of
 from .user import DONE, GREETING, Customer, ModelCustomer, ScriptedCustomer, persona
 from .world import world
 
@@ -42,6 +42,7 @@ def environment(
         limits=Limits(max_turns=TURNS + 12 * max(0, requests - 2)),
     )
     env.roles = ("user",) if user == "model" else ()
+    env.shop = shop_of(split, seed)
     return env
 
 
@@ -49,14 +50,15 @@ class DeskEnv(Environment[RetailTask]):
     """A conversation with a customer, and the shop's tools beside it."""
 
     task_type = RetailTask
+    shop = shop_of("test", 0)
 
     async def startup(self) -> None:
-        world()
+        world(self.shop)
 
     async def run(self, rollout: Rollout[RetailTask]) -> None:
-        desk, customer = Desk(), self._customer(rollout)
+        desk, customer = Desk(rollout.task.shop), self._customer(rollout)
         heard: set[str] = set()
-        rollout.at_end(lambda: rollout.info.update(changes=desk.close(), heard=sorted(heard)))
+        rollout.at_end(lambda: rollout.info.update(changes=desk.close(), looked_up=desk.looked_up, heard=sorted(heard)))
         tools = [Tool.of(tool) for tool in desk.tools()]
         says = await customer.reply(GREETING)
         while says is not None:

@@ -7,7 +7,7 @@ from random import Random
 
 from .errand import Errand, Topic, about, act, listed, pick
 from .figures import dollars
-from .shop import Account, Item, Order, items, others
+from .shop import Account, Item, Order, Shop
 from .world import address
 
 CREDIT_A_DAY = 500
@@ -115,22 +115,23 @@ def claim_lateness(account: Account, orders: Sequence[Order], rng: Random) -> Er
 
 
 def ask(account: Account, orders: Sequence[Order], rng: Random) -> Errand | None:
-    """A question with one figure for an answer."""
-    questions = [*_catalogue(rng), *(q for order in orders for q in _questions(order, rng))]
+    """A question with one figure for an answer; who tells all that there is has not understood it."""
+    questions = [_catalogue(account.shop, rng), *(q for order in orders for q in _questions(order, rng))]
     if gift := account.gift_card:
         goal = "How much money is left on my gift card?"
         questions.append(Errand(goal=goal, said=(dollars(gift.balance or 0),)))
-    return rng.choice(questions)
+    question = rng.choice(questions)
+    return question.model_copy(update={"unsaid": account.figures(without=set())})
 
 
 def _swap(account: Account, choices: Sequence[tuple[Order, tuple[Item, ...]]], rng: Random, tool: str) -> Errand | None:
     """One or two items of an order for others of their products, so that there is a difference to pay."""
-    possible = [(order, found) for order, of in choices if (found := [i for i in of if _in_stock(i)])]
+    possible = [(order, found) for order, of in choices if (found := [i for i in of if _in_stock(account.shop, i)])]
     if not possible:
         return None
     order, found = rng.choice(possible)
     old = sorted(rng.sample(found, rng.randint(1, min(2, len(found)))), key=lambda item: item.id)
-    new = [rng.choice(_in_stock(item)) for item in old]
+    new = [rng.choice(_in_stock(account.shop, item)) for item in old]
     difference = sum(item.price for item in new) - sum(item.price for item in old)
     gift = account.gift_card
     payable = [*account.cards, *([gift] if gift and (gift.balance or 0) >= difference else [])]
@@ -157,14 +158,14 @@ def _swap(account: Account, choices: Sequence[tuple[Order, tuple[Item, ...]]], r
     )  # fmt: skip
 
 
-def _in_stock(item: Item) -> list[Item]:
-    return [other for other in others(item) if other.stock and other.price != item.price]
+def _in_stock(shop: Shop, item: Item) -> list[Item]:
+    return [other for other in shop.others(item) if other.stock and other.price != item.price]
 
 
-def _catalogue(rng: Random) -> list[Errand]:
-    item = rng.choice([item for item in items().values() if item.stock])
+def _catalogue(shop: Shop, rng: Random) -> Errand:
+    item = rng.choice([item for item in shop.items.values() if item.stock])
     goal = f"What does the {item.words} cost today?"
-    return [Errand(goal=goal, said=(dollars(item.price),), lookups=(act("get_product", product_id=item.product_id),))]
+    return Errand(goal=goal, said=(dollars(item.price),), lookups=(act("get_product", product_id=item.product_id),))
 
 
 def _questions(order: Order, rng: Random) -> list[Errand]:

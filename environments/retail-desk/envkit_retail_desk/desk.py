@@ -20,6 +20,8 @@ from .world import Row, changes, world
 
 MOST_TEXT = 100
 """Characters of one line of an address."""
+MOST_LOOKUPS = 20
+"""People that a record keeps of those who were looked up, the last ones: a caller gives two ways at most."""
 MOST_CHANGES = 300
 """Changed rows that a record keeps: a hundred times what any task asks for."""
 
@@ -29,6 +31,10 @@ DeclineReason = Literal[
     "different_product", "out_of_stock", "payment_method", "not_late",
 ]  # fmt: skip
 TransferReason = Literal["faulty_item", "lost_parcel", "account_closure", "business_order", "legal_or_press"]
+
+
+DECISIONS = ("decline_request", "transfer_to_human")
+"""The tools by which nothing changes: whose request it is has to be known all the same."""
 
 
 class DeskError(Exception):
@@ -54,10 +60,13 @@ class Action(BaseModel):
 
 
 class Desk:
-    """The tools of one rollout over its own copy of the shop."""
+    """The tools of one rollout over its own copy of the shop that has this seed."""
 
-    def __init__(self) -> None:
-        self.db = world().open()
+    def __init__(self, shop: str) -> None:
+        self.db = world(shop).open()
+        self.looked_up: list[str] = []
+        """Whom it was asked for, before the first request was declined or handed over."""
+        self._decided = False
 
     def tools(self) -> list[Callable[..., Any]]:
         """Everything an agent may call."""
@@ -93,6 +102,7 @@ class Desk:
         Args:
             email: The address on the account.
         """
+        self._note(by_email(email))
         return str(self._one("SELECT id FROM customers WHERE email = lower(trim(?))", email, missing="customer")[0])
 
     def find_customer_by_name_zip(self, first_name: str, last_name: str, zip_code: str) -> str:
@@ -105,6 +115,7 @@ class Desk:
         """
         asked = "SELECT id FROM customers WHERE first_name = ? COLLATE NOCASE AND last_name = ? COLLATE NOCASE"
         names = first_name.strip(), last_name.strip(), zip_code.strip()
+        self._note(by_name_zip(*names))
         return str(self._one(f"{asked} AND zip = ?", *names, missing="customer")[0])
 
     def get_customer(self, customer_id: str) -> dict[str, Any]:
@@ -325,7 +336,7 @@ class Desk:
             reason: The first that applies of the policy's list.
         """
         with self.db:
-            self._run("INSERT INTO events VALUES ('decline', ?)", reason)
+            self._decide("decline", reason)
         return "Recorded. Tell the customer."
 
     def transfer_to_human(self, reason: TransferReason) -> str:
@@ -335,8 +346,16 @@ class Desk:
             reason: What it is about.
         """
         with self.db:
-            self._run("INSERT INTO events VALUES ('transfer', ?)", reason)
+            self._decide("transfer", reason)
         return "A colleague will call the customer back. Tell the customer."
+
+    def _decide(self, kind: str, reason: str) -> None:
+        self._decided = True
+        self._run("INSERT INTO events VALUES (?, ?)", kind, reason)
+
+    def _note(self, whom: str) -> None:
+        if not self._decided and whom not in self.looked_up:
+            self.looked_up = [*self.looked_up, whom[:MOST_TEXT]][-MOST_LOOKUPS:]
 
     # --- rows ----------------------------------------------------------------------------------------------------
 
@@ -405,6 +424,16 @@ class Desk:
             raise DeskError(f"The gift card {payment_id} has {dollars(balance)}; {dollars(cents)} are due.")
         self._run("UPDATE payment_methods SET balance = balance + ? WHERE id = ?", change, payment_id)
         self._run("INSERT INTO ledger VALUES (?, ?, ?, ?)", order_id, payment_id, kind, cents)
+
+
+def by_email(email: str) -> str:
+    """An e-mail address as the record has it that it was looked up."""
+    return f"email {email.strip().lower()}"
+
+
+def by_name_zip(first_name: str, last_name: str, zip_code: str) -> str:
+    """As `by_email`, for a name with a zip code."""
+    return f"name {' '.join((first_name, last_name)).lower()}, zip {zip_code}"
 
 
 def _some(things: Sequence[Any]) -> Sequence[Any]:

@@ -9,7 +9,7 @@ import orjson
 from envkit import Message
 from envkit.types import ToolCall
 
-from .desk import Action
+from .desk import DECISIONS, Action
 from .errand import Errand, Topic, act
 from .tasks import Caller, RetailTask
 
@@ -66,7 +66,7 @@ def _served(errand: Errand) -> Iterator[str | Action]:
         yield "I can do that for you as you say. Shall I go ahead?"
         errand = errand.instead
         yield from errand.lookups
-    if any(action.name not in ("decline_request", "transfer_to_human") for action in errand.actions):
+    if any(action.name not in DECISIONS for action in errand.actions):
         figures = f" The amount is {' and '.join(errand.said)}." if errand.said else ""
         yield f"This is what I would do: {_described(errand)}.{figures} Shall I go ahead?"
     yield from errand.actions

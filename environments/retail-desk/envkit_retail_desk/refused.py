@@ -9,7 +9,7 @@ from typing import Any
 from .allowed import cancel, change_address, change_items, change_payment, exchange_items, return_items
 from .errand import Errand, Maker, Topic, about, act, pick
 from .figures import dollars
-from .shop import Account, Order, accounts, items, others
+from .shop import Account, Order
 from .world import address
 
 ONLY_THAT = "I only want what I asked for. If that is not possible, just tell me so and leave everything as it is."
@@ -140,7 +140,7 @@ def _for_another_product(account: Account, orders: Sequence[Order], rng: Random)
     if order is None:
         return None
     old = rng.choice(order.returnable)
-    new = rng.choice([item for item in items().values() if item.stock and item.product_id != old.product_id])
+    new = rng.choice([item for item in account.shop.items.values() if item.stock and item.product_id != old.product_id])
     answers: dict[Topic, str] = {
         "items": f"I would like the {new.words} for the {old.product}.",
         "payment": f"Please use {account.paid_with(order).words} for the difference.",
@@ -154,7 +154,7 @@ def _for_what_is_gone(account: Account, orders: Sequence[Order], rng: Random) ->
         for order in orders
         if order.status == "delivered"
         for old in order.returnable
-        for new in others(old)
+        for new in account.shop.others(old)
         if not new.stock
     ]
     if not choices:
@@ -181,7 +181,7 @@ def _to_another_card(account: Account, orders: Sequence[Order], rng: Random) -> 
 
 
 def _for_a_friend(account: Account, orders: Sequence[Order], rng: Random) -> Errand | None:
-    other = rng.choice([other for other in accounts() if other.id != account.id])
+    other = rng.choice([other for other in account.shop.accounts if other.id != account.id])
     order = pick(rng, [order for order in other.orders if order.status == "pending"])
     if order is None:
         return None

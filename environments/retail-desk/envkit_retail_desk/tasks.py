@@ -14,7 +14,7 @@ from envkit.dataset import Dataset
 
 from . import allowed, refused
 from .errand import Errand, Maker
-from .shop import Account, accounts
+from .shop import Account, shop
 from .world import MOST_ORDERS
 
 Family = Literal[
@@ -57,8 +57,9 @@ class Caller(BaseModel):
 
 
 class RetailTask(Task):
-    """A caller with errands, one after another."""
+    """A caller with errands, one after another, in the shop of a seed."""
 
+    shop: str
     family: Family
     caller: Caller
     errands: tuple[Errand, ...]
@@ -66,7 +67,7 @@ class RetailTask(Task):
 
 def dataset(split: str, families: Sequence[Family], n: int, requests: int, seed: int) -> Dataset[RetailTask]:
     """The first n tasks, the families taking turns. A task depends on split, seed, family and its number alone, and
-    those of `several` on `requests`."""
+    those of `several` on `requests`; all of a split and seed play in one shop."""
 
     def tasks() -> Iterator[RetailTask]:
         for i in range(n):
@@ -79,15 +80,20 @@ def dataset(split: str, families: Sequence[Family], n: int, requests: int, seed:
 
 def make(split: str, seed: int, family: Family, number: int, requests: int = 2) -> RetailTask:
     """The task of this family and number."""
-    rng = Random(f"{split}:{seed}:{family}:{number}")
+    rng, place = Random(f"{split}:{seed}:{family}:{number}"), shop_of(split, seed)
     while True:
-        account = rng.choice(accounts())
+        account = rng.choice(shop(place).accounts)
         wanted = _several(account, requests, rng) if family == "several" else _one(account, family, rng)
         if wanted is not None:
             caller = _impostor(account, rng) if family == "impostor" else _caller(account, rng)
             name = f"{split}-{seed}-" if seed else f"{split}-"
             name += f"{family}-{requests}" if family == "several" and requests != 2 else family
-            return RetailTask(id=f"{name}-{number}", family=family, caller=caller, errands=wanted)
+            return RetailTask(id=f"{name}-{number}", shop=place, family=family, caller=caller, errands=wanted)
+
+
+def shop_of(split: str, seed: int) -> str:
+    """The seed of the shop that a split's tasks play in: those of no other split, or seed, do."""
+    return f"retail-desk 2:{split}:{seed}"
 
 
 def _one(account: Account, family: Family, rng: Random) -> tuple[Errand, ...] | None:
@@ -104,13 +110,22 @@ def _several(account: Account, requests: int, rng: Random) -> tuple[Errand, ...]
     free, wanted = list(account.orders), list[Errand]()
     for _ in range(40 * requests):
         if len(wanted) == requests:
-            return tuple(wanted)
+            return _beside_each_other(account, wanted)
         family = rng.choice(BESIDE_OTHERS if free else ("information",))
         errand = MAKERS[family](account, free, rng)
         if errand is not None and errand.goal not in {other.goal for other in wanted}:
             wanted.append(errand)
             free = [order for order in free if order.id != errand.order_id]
     return None
+
+
+def _beside_each_other(account: Account, wanted: Sequence[Errand]) -> tuple[Errand, ...]:
+    """The errands, of which a question does not keep anybody from telling figures of what the others are about."""
+    alone: list[Errand] = []
+    for errand in wanted:
+        others = {other.order_id for other in wanted if other is not errand}
+        alone.append(errand.model_copy(update={"unsaid": account.figures(without=others)}) if errand.unsaid else errand)
+    return tuple(alone)
 
 
 def _caller(account: Account, rng: Random) -> Caller:

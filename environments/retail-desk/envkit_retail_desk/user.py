@@ -51,8 +51,16 @@ class ModelCustomer(Customer):
         self._chat = chat
 
     async def answer(self, text: str) -> str | None:
+        self._stay_within_limits()
         said = (await self._chat.generate(text)).text
         return None if DONE in said else said
+
+    def _stay_within_limits(self) -> None:
+        """The customer speaks first and has no more turns than the desk, whose episode ends where they have none."""
+        rollout = self._chat.rollout
+        turns, _ = rollout.spent(self._chat.agent)
+        if rollout.limits.max_turns is not None and turns >= rollout.limits.max_turns:
+            rollout.chat.cut_short("max_turns")
 
 
 class ScriptedCustomer(Customer):

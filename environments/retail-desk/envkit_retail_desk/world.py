@@ -1,4 +1,4 @@
-"""The shop: its customers, goods and orders, made once a process from a fixed seed and copied for each rollout."""
+"""The shop: its customers, goods and orders, made once a process from a seed and copied for each rollout."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from itertools import product
 from random import Random
 from typing import Any
 
-SEED = "retail-desk 1"
-"""Of the one world that all tasks play in."""
 TODAY = date(2025, 6, 16)
 CUSTOMERS = 320
 MOST_ORDERS = 4
@@ -124,14 +122,15 @@ def address(rng: Random) -> tuple[str, str, str]:
 
 
 class World:
-    """The shop before anybody called: a database that is only read, and copied by `open`."""
+    """A shop before anybody called: a database that is only read, and copied by `open`."""
 
-    def __init__(self) -> None:
+    def __init__(self, seed: str) -> None:
         self.db = sqlite3.connect(":memory:", check_same_thread=False)
         self.db.executescript(SCHEMA)
-        _stock_shelves(self.db, Random(f"{SEED}:goods"))
-        for number in range(CUSTOMERS):
-            _register(self.db, number, Random(f"{SEED}:customer:{number}"))
+        _stock_shelves(self.db, Random(f"{seed}:goods"))
+        names = Random(f"{seed}:names").sample([(first, last) for first in FIRST for last in LAST], CUSTOMERS)
+        for number, name in enumerate(names):
+            _register(self.db, number, name, Random(f"{seed}:customer:{number}"))
         self.db.commit()
         for table in TABLES:
             _watch(self.db, table)
@@ -145,10 +144,10 @@ class World:
         return copy
 
 
-@lru_cache(maxsize=1)
-def world() -> World:
-    """The one of this process, made when it is first asked for."""
-    return World()
+@lru_cache(maxsize=8)  # a run has one, and each is a megabyte
+def world(seed: str) -> World:
+    """The one of this seed, made when it is first asked for."""
+    return World(seed)
 
 
 def changes(db: sqlite3.Connection) -> Counter[str]:
@@ -185,9 +184,9 @@ def _stock_shelves(db: sqlite3.Connection, rng: Random) -> None:
             db.execute("INSERT INTO items VALUES (?, ?, ?, ?, ?)", (f"I{number}", product_id, chosen, price, stock))
 
 
-def _register(db: sqlite3.Connection, number: int, rng: Random) -> None:
+def _register(db: sqlite3.Connection, number: int, name: tuple[str, str], rng: Random) -> None:
     """One customer with an account, payment methods and orders; nobody else has the same first and last name."""
-    first, last = FIRST[number % len(FIRST)], LAST[(number // len(FIRST) * 5 + number) % len(LAST)]
+    first, last = name
     customer, home = f"C{number + 1001}", address(rng)
     email = f"{first}.{last}{rng.randint(10, 99)}@{rng.choice(('mail', 'post', 'inbox'))}.example".lower()
     db.execute("INSERT INTO customers VALUES (?, ?, ?, ?, ?, ?, ?, 0)", (customer, first, last, email, *home))

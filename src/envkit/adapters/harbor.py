@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -144,6 +145,8 @@ def _sandbox(folder: Path, toml: TaskToml, build: Build) -> tuple[SandboxSpec, b
     for name, phase in (("agent", toml.agent), ("verifier", toml.verifier)):
         if phase.user is not None and not (spec.root and phase.user in ("root", "0", 0)):
             raise Unsupported(f"{folder / 'task.toml'}: {name}.user = {phase.user!r} is not supported.")
+    if wants.cpus not in (None, 1):
+        warnings.warn(CORES, stacklevel=2)
     limits = LIMITS.model_copy(
         update={
             "memory": (wants.memory_mb or LIMITS.memory // MiB) * MiB,
@@ -188,5 +191,10 @@ def _instruction(path: Path) -> str:
         raise UsageError(f"{path} is empty.")
     return text
 
+
+CORES = (
+    "environment.cpus of a task.toml is not held to: a box of docker has one core, a slot all of this machine's. A "
+    "task that counts on more of them may run out of time."
+)
 
 _CANARY = re.compile(r"<!--.*canary.*-->|#.*canary.*", re.IGNORECASE)

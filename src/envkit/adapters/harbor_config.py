@@ -90,7 +90,8 @@ class Solution(Section):
 
 
 class EnvironmentSection(Policy):
-    """What the box is made of; sizes in MiB. `cpus` is read and not held to: a backend decides how many cores."""
+    """What the box is made of; sizes in MiB. `cpus` is read and not held to, which is said: a backend decides how
+    many cores, and a pool how many boxes by that."""
 
     build_timeout_sec: Seconds = 600.0
     docker_image: str | None = None

@@ -45,6 +45,9 @@ OUTPUT_BYTES = 16 * MiB
 SCRIPT_SECONDS = 60.0
 """For our own scripts in a box that its programs may have slowed down."""
 
+NO_SHELL = 126
+"""The exit code that says that a box has no bash to start the tests with."""
+
 PIECE = 60_000
 """Characters of an archive in one command: the kernel allows 128 KiB, and a model's call is shown to people."""
 
@@ -91,7 +94,7 @@ async def install(box: Sandbox, task: HarborTask) -> None:
 
 async def verify(box: Sandbox, task: HarborTask) -> Graded:
     """Run the task's tests in the box where the agent has worked. InfraError where they give no finite reward: that is
-    the verifier's failure, never a 0."""
+    the verifier's failure, never a 0. Tests in terminal-bench's form give one wherever they could run to their end."""
     env = from_host(task, task.verifier_env)
     await _script(box, EMPTY, (TESTS, VERIFIER), otherwise="The places of tests and reward cannot be cleared")
     folder = Path(task.directory)
@@ -99,7 +102,7 @@ async def verify(box: Sandbox, task: HarborTask) -> Graded:
     command = f"chmod +x {TESTS}/test.sh; {TESTS}/test.sh"
     if task.form == "terminal-bench":
         tests.append(("run-tests.sh", folder / "run-tests.sh"))
-        command = f"bash {TESTS}/run-tests.sh"
+        command = f"command -v bash >/dev/null || exit {NO_SHELL}; bash {TESTS}/run-tests.sh"
     try:
         await box.upload(archive(tests), TESTS)
     except ValueError as error:
@@ -109,11 +112,13 @@ async def verify(box: Sandbox, task: HarborTask) -> Graded:
     run = await box.exec(["/bin/sh", "-c", f"{{ {command}; }} >{OUTPUT} 2>&1"], env=env, limits=limits)
     if run.reason == "timeout":
         raise InfraError(f"{task.id}: the verifier did not finish in {seconds:g} s.")
-    output = await _output(box)
+    output = await _output(box, task.id)
     if task.form == "terminal-bench":
         from envkit.adapters.terminal_bench import passed
 
-        rewards = {"reward": float(passed(task.id, output))}
+        if run.reason != "exit" or run.code == NO_SHELL:
+            raise InfraError(f"{task.id}: the verifier failed: {_ending(run, output)}")
+        rewards = {"reward": float(passed(output))}
     else:
         rewards = await _rewards(box, task.id, run, output)
     return Graded(rewards=rewards, output=output[-KEPT:])
@@ -188,12 +193,16 @@ async def _rewards(box: Sandbox, task_id: str, run: ExecResult, output: str) -> 
         except FileNotFoundError:
             return {"reward": _finite(float((await box.read(f"{VERIFIER}/reward.txt", REWARD_BYTES)).decode()))}
     except FileNotFoundError:
-        how = f"code {run.code}" if run.signal is None else f"signal {run.signal}"
-        last = ascii(output.strip().rpartition("\n")[2][-300:])
-        wrong = f"it wrote no reward and ended by {run.reason}, {how}; its last line: {last}"
+        wrong = f"it wrote no reward and {_ending(run, output)}"
     except (ValueError, TypeError, RecursionError, OverflowError) as error:
         wrong = f"its reward cannot be read: {str(error)[:300]!a}"
     raise InfraError(f"{task_id}: the verifier failed: {wrong}")
+
+
+def _ending(run: ExecResult, output: str) -> str:
+    """How the verifier ended, in words."""
+    how = f"code {run.code}" if run.signal is None else f"signal {run.signal}"
+    return f"ended by {run.reason}, {how}; its last line: {output.strip().rpartition(chr(10))[2][-300:]!a}"
 
 
 def _from_json(content: bytes) -> dict[str, float]:
@@ -211,10 +220,13 @@ def _finite(value: Any) -> float:
     return float(value)
 
 
-async def _output(box: Sandbox) -> str:
-    """What the verifier wrote, from its end; "" where a program of the box has made it unreadable."""
+async def _output(box: Sandbox, task_id: str) -> str:
+    """What the verifier wrote, from its end; "" where a program of the box has made it unreadable. InfraError where it
+    could not be read in time: nothing is known of it then."""
     limits = box.spec.limits.model_copy(update={"wall": SCRIPT_SECONDS, "output": 2 * OUTPUT_BYTES})
     result = await box.exec(["tail", "-c", str(OUTPUT_BYTES), OUTPUT], cwd="/", limits=limits)
+    if result.reason != "exit":
+        raise InfraError(f"{task_id}: the verifier's output could not be read: {result.reason}")
     return result.stdout.decode("utf-8", "replace")
 
 

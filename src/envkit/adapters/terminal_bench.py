@@ -17,7 +17,7 @@ from envkit.adapters.harbor import FOLDERS, HarborTask
 from envkit.adapters.harbor_config import Absent, Seconds, Section, Unsupported, refused
 from envkit.adapters.task_box import LIMITS, Build, limited, sandbox_of
 from envkit.adapters.task_files import digest
-from envkit.errors import InfraError, UsageError
+from envkit.errors import UsageError
 
 SUMMARY = re.compile(r"=+\s*short test summary info\s*=+", re.IGNORECASE)
 GOOD, BAD = frozenset({"PASSED", "XFAIL", "SKIPPED"}), frozenset({"FAILED", "XPASS", "ERROR"})
@@ -77,15 +77,13 @@ def read_terminal_bench(folder: Path, build: Build) -> HarborTask:
     )
 
 
-def passed(task_id: str, output: str) -> bool:
-    """Whether every test in pytest's summary passed; InfraError where there is no summary, or no test in it."""
+def passed(output: str) -> bool:
+    """Whether pytest's summary is there, has a test in it, and every test of it passed. A script that ended without one
+    counts as terminal-bench counts it, as not passed: what is broken may be the agent's doing."""
     _, *summary = SUMMARY.split(output, maxsplit=1)
     words = [line.split(maxsplit=1) for line in "".join(summary).splitlines()]
     verdicts = {line[0].rstrip(":") for line in words if len(line) == 2} & (GOOD | BAD)
-    if not verdicts:
-        last = ascii(output.strip().rpartition("\n")[2][-300:])
-        raise InfraError(f"{task_id}: the verifier failed: pytest gave no summary of its tests; its last line: {last}")
-    return verdicts <= GOOD
+    return bool(verdicts) and verdicts <= GOOD
 
 
 def solution(folder: Path) -> list[tuple[str, bytes]]:

@@ -59,6 +59,13 @@ class _Image(Wire):
     source: _Source
 
 
+class _Document(Wire):
+    type: Literal["document"]
+    source: _Source
+    title: str | None = None
+    context: str | None = None
+
+
 class _Thinking(Wire):
     type: Literal["thinking"]
     thinking: str
@@ -79,7 +86,7 @@ class _Reference(Wire):
     type: Literal["tool_reference"]
 
 
-_Shown = Annotated[_Text | _Image | _Reference, Field(discriminator="type")]
+_Shown = Annotated[_Text | _Image | _Document | _Reference, Field(discriminator="type")]
 
 
 class _Result(Wire):
@@ -88,7 +95,7 @@ class _Result(Wire):
     content: str | list[_Shown] | None = None
 
 
-_Block = Annotated[_Text | _Image | _Thinking | _Redacted | _Use | _Result, Field(discriminator="type")]
+_Block = Annotated[_Text | _Image | _Document | _Thinking | _Redacted | _Use | _Result, Field(discriminator="type")]
 
 
 class _Message(Wire):
@@ -214,7 +221,7 @@ def _messages(wire: _Message) -> list[Message]:
     if wire.role == "assistant":
         return [_reply(wire.content)]
     results = [block for block in wire.content if isinstance(block, _Result)]
-    said = [_part(block) for block in wire.content if isinstance(block, _Text | _Image)]
+    said = [_part(block) for block in wire.content if isinstance(block, _Text | _Image | _Document)]
     if len(results) + len(said) < len(wire.content):
         raise Refused(
             400, f"messages: only an assistant's message has blocks of thinking and tool_use, not a {wire.role}'s."
@@ -238,9 +245,13 @@ def _reply(blocks: Sequence[_Block]) -> Message:
     )
 
 
-def _part(block: _Text | _Image) -> Text | Image:
+def _part(block: _Text | _Image | _Document) -> Text | Image:
     if isinstance(block, _Text):
         return Text(text=block.text)
+    if isinstance(block, _Document):
+        if block.source.type != "text":
+            raise Refused(400, f"A document's source must be text: {block.source.type[:100]!r} is not read here.")
+        return Text(text="\n\n".join(filter(None, [block.title, block.context, block.source.data])))
     if block.source.type != "base64":
         raise Refused(400, "An image's source must be base64: no URL is fetched here.")
     return picture(block.source.data, block.source.media_type)

@@ -7,12 +7,15 @@ import binascii
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from envkit.trace import Turn
 from envkit.types import Content, Image, Message, Text
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 DEEPEST = 64
 """Levels of nesting in a body: beyond any tool's schema, and within what every JSON writer of ours can write again."""
@@ -34,9 +37,9 @@ class Asked:
     """One call of a program: what the model is asked, and how the program wants to be answered.
 
     `tools` are in the form of a chat completion. `sampling` has what the program said of the allowed fields.
-    `previous` is the id of an answer of this gateway that `messages` continue. `instructions` go before everything,
-    and are not part of what another call may continue; None is for a dialect that says them as messages. `wants` has
-    what only the dialect knows.
+    `previous` is the id of an answer of this gateway that `messages` continue, and `continued` says that another call
+    may continue this one's so. `instructions` go before everything, and are not part of what another call may
+    continue; None is for a dialect that says them as messages. `wants` has what only the dialect knows.
     """
 
     messages: Sequence[Message]
@@ -45,6 +48,7 @@ class Asked:
     stream: bool = False
     model: str = ""
     previous: str | None = None
+    continued: bool = False
     instructions: str | None = None
     wants: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
@@ -107,8 +111,8 @@ def read(kind: type[WireT], body: dict[str, Any]) -> WireT:
         return kind.model_validate(body)
     except ValidationError as error:
         problem = max(error.errors(include_url=False, include_input=False), key=lambda e: len(e["loc"]))
-        place = ".".join(str(step) for step in problem["loc"])
-        raise Refused(400, f"{place[:200]}: {problem['msg'][:300]}") from None
+        place = ".".join(str(step) for step in problem["loc"] if not _OURS.match(str(step)))
+        raise Refused(400, f"{place[:200]}: {_problem(problem)[:300]}") from None
 
 
 def content(parts: Iterable[Text | Image]) -> Content:
@@ -165,6 +169,27 @@ def chosen(tools: Sequence[dict[str, Any]], **choices: Any) -> dict[str, Any]:
     return {name: value for name, value in choices.items() if value not in (None, "auto", True)}
 
 
+class Named(Wire):
+    """A tool by its name, as `allowed_tools` has it; of chat completions, in a field `function`."""
+
+    name: str = ""
+    function: Named | None = None
+
+
+class Allowed(Wire):
+    """The part of the tools that a program allows for this call."""
+
+    mode: Literal["auto", "required"] = "auto"
+    tools: list[Named] = []
+
+    def of(self, tools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The tools that are allowed, which are all that the model is offered; Refused where one is none of them."""
+        names = {tool.function.name if tool.function else tool.name for tool in self.tools} - {""}
+        for name in sorted(names):
+            choose(tools, name)
+        return [tool for tool in tools if tool["function"]["name"] in names]
+
+
 def choose(tools: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
     """The choice of this tool; Refused where it is not offered."""
     if not any(tool["function"]["name"] == name for tool in tools):
@@ -183,6 +208,21 @@ def finish_reason(turn: Turn) -> str:
     if turn.reply.tool_calls and turn.finish_reason == "stop":
         return "tool_calls"
     return turn.finish_reason if turn.finish_reason in ("stop", "length", "tool_calls", "content_filter") else "stop"
+
+
+_OURS = re.compile(r"_|str$|.*\[")
+"""A step on the way to what is wrong that is a class or a union of ours, and nothing in the body."""
+
+
+def _problem(error: ErrorDetails) -> str:
+    """What is wrong, in words that are the program's."""
+    match error["type"], error.get("ctx", {}):
+        case "union_tag_invalid", {"tag": tag, "expected_tags": expected}:
+            return f"the type {str(tag)[:100]!r} is not read here; there are {expected}"
+        case "union_tag_not_found", _:
+            return "it has no type"
+        case _:
+            return error["msg"]
 
 
 def _deeper(value: object, levels: int) -> bool:

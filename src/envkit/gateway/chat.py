@@ -8,6 +8,7 @@ from pydantic import Field
 
 from envkit.clients.wire import REASONING_FIELDS, ReasoningField
 from envkit.gateway.asked import (
+    Allowed,
     Answered,
     Asked,
     Count,
@@ -29,7 +30,7 @@ from envkit.gateway.asked import (
     read,
     set_fields,
 )
-from envkit.types import Message, Role, Text, ToolCall, Usage
+from envkit.types import Image, Message, Role, Text, ToolCall, Usage
 
 PASSED = ("temperature", "top_p", "max_tokens", "max_completion_tokens", "stop", "seed", "presence_penalty",
           "frequency_penalty")  # fmt: skip
@@ -51,6 +52,13 @@ class _Image(Wire):
     image_url: _URL
 
 
+class _Refusal(Wire):
+    """What OpenAI's models say in place of an answer: text, as every answer is here."""
+
+    type: Literal["refusal"]
+    refusal: str
+
+
 class _Function(Wire):
     name: Name
     arguments: str
@@ -64,7 +72,8 @@ class _Call(Wire):
 
 class _Message(Wire):
     role: Role
-    content: str | list[Annotated[_Text | _Image, Field(discriminator="type")]] | None = None
+    content: str | list[Annotated[_Text | _Image | _Refusal, Field(discriminator="type")]] | None = None
+    refusal: str | None = None
     name: str | None = None
     tool_calls: list[_Call] | None = None
     tool_call_id: str | None = None
@@ -93,6 +102,11 @@ class _Chosen(Wire):
     function: _Named
 
 
+class _Allowing(Wire):
+    type: Literal["allowed_tools"]
+    allowed_tools: Allowed
+
+
 class _Format(Wire):
     type: Literal["text", "json_object", "json_schema"]
     json_schema: dict[str, Any] | None = None
@@ -106,7 +120,9 @@ class _Body(Wire):
     messages: list[_Message] = Field(min_length=1)
     model: str = ""
     tools: list[_Tool] | None = None
-    tool_choice: Literal["none", "auto", "required"] | _Chosen | None = None
+    tool_choice: (
+        Literal["none", "auto", "required"] | Annotated[_Chosen | _Allowing, Field(discriminator="type")] | None
+    ) = None
     parallel_tool_calls: bool | None = None
     response_format: _Format | None = None
     stream: bool | None = None
@@ -121,6 +137,8 @@ class _Body(Wire):
     frequency_penalty: Penalty | None = None
     n: int | None = None
     logit_bias: dict[str, Any] | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
     functions: list[Any] | None = None
 
 
@@ -131,12 +149,16 @@ def asked(body: dict[str, Any]) -> Asked:
         raise Refused(400, "n: one answer a call is recorded; ask again for another.")
     if wire.logit_bias:
         raise Refused(400, "logit_bias: the model's own distribution is recorded, and cannot be bent.")
+    if wire.logprobs or wire.top_logprobs:
+        raise Refused(400, "logprobs: they are for the record, and are not told here.")
     if wire.functions:
         raise Refused(400, "functions: they have become tools; say `tools`.")
     tools = [function(t.function.name, t.function.description, t.function.parameters) for t in wire.tools or ()]
     choice = wire.tool_choice
     if isinstance(choice, _Chosen):
         choice = choose(tools, choice.function.name)
+    elif isinstance(choice, _Allowing):
+        tools, choice = choice.allowed_tools.of(tools), choice.allowed_tools.mode
     sampling = set_fields(wire, *PASSED) | chosen(
         tools, tool_choice=choice, parallel_tool_calls=wire.parallel_tool_calls
     )
@@ -190,10 +212,10 @@ def _message(wire: _Message) -> Message:
     if wire.role == "tool" and wire.tool_call_id is None:
         raise Refused(400, "messages: a tool's message needs the tool_call_id of the call that it answers.")
     if isinstance(wire.content, list):
-        parts = [Text(text=p.text) if isinstance(p, _Text) else image(p.image_url.url) for p in wire.content]
+        parts = [_part(part) for part in wire.content]
         body = joined(parts) if wire.role == "assistant" else content(parts)
     else:
-        body = wire.content or ""
+        body = wire.content or wire.refusal or ""
     reasoning, reasoning_field = _reasoning(wire) if wire.role == "assistant" else (None, None)
     return Message(
         role=wire.role,
@@ -206,6 +228,12 @@ def _message(wire: _Message) -> Message:
         reasoning=reasoning,
         reasoning_field=reasoning_field,
     )
+
+
+def _part(part: _Text | _Image | _Refusal) -> Text | Image:
+    if isinstance(part, _Image):
+        return image(part.image_url.url)
+    return Text(text=part.text if isinstance(part, _Text) else part.refusal)
 
 
 def _reasoning(wire: _Message) -> tuple[Any, ReasoningField | None]:

@@ -11,7 +11,7 @@ import os
 import secrets
 import time
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -37,7 +37,11 @@ CAPS = frozenset({"max_tokens", "max_completion_tokens"})
 
 @dataclass(slots=True)
 class Call:
-    """A call under way or over. `retries` is how often the program has sent it again, `key` its mark of it."""
+    """A call under way or over. `retries` is how often the program has sent it again, `key` its mark of it.
+
+    It is kept for another try as long as the rollout runs, and so holds nothing that grows with the conversation:
+    of what was asked, only how the answer is wanted.
+    """
 
     asked: Asked
     id: str
@@ -112,7 +116,7 @@ class Gateway:
         task = asyncio.get_running_loop().create_task(self._ask(asked, messages, answer))
         self._calls.add(task)
         task.add_done_callback(self._over)
-        return Call(asked, answer, int(time.time()), task)
+        return Call(replace(asked, messages=(), tools=()), answer, int(time.time()), task)
 
     def end(self, why: BaseException) -> None:
         """No more calls: the first reason counts, and the program has a while to leave."""
@@ -171,7 +175,8 @@ class Gateway:
             self.end(error)
             raise Refused(502, "The model could not be asked.", "model_failed") from None
         self._memory.keep(prompt, turn.reply)
-        self._memory.keep_conversation(f"resp_{answer}", [*messages, turn.reply])
+        if asked.continued:
+            self._memory.keep_conversation(f"resp_{answer}", [*messages, turn.reply])
         return turn
 
     def _cut_off(self) -> None:
@@ -181,7 +186,7 @@ class Gateway:
         except (Truncated, EnvkitError) as cut:
             self.end(cut)
 
-    def _continued(self, previous: str | None) -> tuple[Message, ...]:
+    def _continued(self, previous: str | None) -> Sequence[Message]:
         if previous is None:
             return ()
         known = self._memory.conversation(previous)

@@ -58,6 +58,7 @@ class Server:
             app.router.add_post(path, self._answer)
         app.router.add_post("/v1/messages/count_tokens", self._count)
         app.router.add_get("/v1/models", self._models)
+        app.router.add_get("/v1/models/{name:.+}", self._model)
         self._runner = web.AppRunner(app, access_log=None, logger=_SILENT, shutdown_timeout=0.5)
 
     async def start(self) -> int:
@@ -155,11 +156,13 @@ class Server:
             return _json(count_tokens(raw))
 
     async def _models(self, request: web.Request) -> web.StreamResponse:
-        """The one model, in the words of both houses."""
+        """The one model."""
         name = self._gateway.model
-        since = {"created": 0, "created_at": "1970-01-01T00:00:00Z"}
-        model = {"id": name, "object": "model", "type": "model", "owned_by": "envkit", "display_name": name, **since}
-        return _json({"object": "list", "data": [model], "has_more": False, "first_id": name, "last_id": name})
+        return _json({"object": "list", "data": [_model(name)], "has_more": False, "first_id": name, "last_id": name})
+
+    async def _model(self, request: web.Request) -> web.StreamResponse:
+        """The one model, under the name by which a program asks for it, as its calls may."""
+        return _json(_model(request.match_info["name"]))
 
 
 class _Stream:
@@ -213,6 +216,12 @@ def _object(raw: bytes) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise Refused(400, "The body must be one JSON object.")
     return cast("dict[str, Any]", body)
+
+
+def _model(name: str) -> dict[str, Any]:
+    """A model in the words of both houses."""
+    since = {"created": 0, "created_at": "1970-01-01T00:00:00Z"}
+    return {"id": name, "object": "model", "type": "model", "owned_by": "envkit", "display_name": name, **since}
 
 
 def _json(body: dict[str, Any], status: int = 200) -> web.Response:

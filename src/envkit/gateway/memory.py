@@ -24,13 +24,14 @@ class Memory:
         self._children: dict[tuple[int, Message], int] = {}
         self._replies: dict[tuple[int, _Told], Message] = {}
         self._calls: dict[tuple[str, str, bytes], ToolCall] = {}
-        self._conversations: dict[str, tuple[Message, ...]] = {}
+        self._said: list[tuple[int, Message]] = []
+        """Of each node after the root, the one before it and the message between the two."""
+        self._ends: dict[str, int] = {}
+        """The node at which the answer of an id ends."""
 
     def keep(self, prompt: Sequence[Message], reply: Message) -> None:
         """Remember that this was answered so."""
-        node = 0
-        for message in prompt:
-            node = self._children.setdefault((node, message), len(self._children) + 1)
+        node = self._grown(prompt)
         meant = _meant(reply)
         for text in (_whole(reply), reply.text):
             self._replies[node, (text, meant)] = reply
@@ -51,12 +52,30 @@ class Memory:
         return whole
 
     def keep_conversation(self, answer: str, messages: Sequence[Message]) -> None:
-        """Remember what the answer with this id is the end of."""
-        self._conversations[answer] = tuple(messages)
+        """Remember what the answer with this id is the end of: as a node, since each conversation begins as the one
+        that it continues."""
+        self._ends[answer] = self._grown(messages)
 
-    def conversation(self, answer: str) -> tuple[Message, ...] | None:
+    def conversation(self, answer: str) -> list[Message] | None:
         """What ends with the answer of this id."""
-        return self._conversations.get(answer)
+        node = self._ends.get(answer)
+        if node is None:
+            return None
+        messages: list[Message] = []
+        while node:
+            node, message = self._said[node - 1]
+            messages.append(message)
+        return messages[::-1]
+
+    def _grown(self, messages: Sequence[Message]) -> int:
+        """The node at which these messages end, which is made where there is none yet."""
+        node = 0
+        for message in messages:
+            step = (node, message)
+            node = self._children.setdefault(step, len(self._children) + 1)
+            if node > len(self._said):
+                self._said.append(step)
+        return node
 
     def _restored(self, message: Message, node: int | None) -> Message:
         meant = _meant(message)

@@ -15,6 +15,7 @@ from pydantic import Discriminator, Field, Tag
 
 from envkit.gateway.asked import (
     THINKS,
+    Allowed,
     Answered,
     Asked,
     Count,
@@ -41,6 +42,7 @@ HOSTED = ("web_search", "file_search", "code_interpreter", "image_generation", "
 """Tools, by how their type begins, that OpenAI's servers would run: there are none here, so the model is not offered
 them."""
 
+LOGPROBS = "message.output_text.logprobs"
 ENCRYPTED = "reasoning.encrypted_content"
 
 
@@ -54,7 +56,14 @@ class _Image(Wire):
     image_url: str
 
 
-_Parts = str | list[Annotated[_Text | _Image, Field(discriminator="type")]]
+class _Refusal(Wire):
+    """What OpenAI's models say in place of an answer: text, as every answer is here."""
+
+    type: Literal["refusal"]
+    refusal: str
+
+
+_Parts = str | list[Annotated[_Text | _Image | _Refusal, Field(discriminator="type")]]
 
 
 class _Message(Wire):
@@ -111,7 +120,7 @@ class _Tool(Wire):
     tools: list[_Tool] | None = None
 
 
-class _Chosen(Wire):
+class _Chosen(Allowed):
     type: str
     name: str = ""
 
@@ -141,9 +150,11 @@ class _Body(Wire):
     stream: bool | None = None
     include: list[str] | None = None
     previous_response_id: str | None = None
+    store: bool | None = None
     background: bool | None = None
     conversation: Any = None
     prompt: Any = None
+    top_logprobs: int | None = None
 
 
 def asked(body: dict[str, Any]) -> Asked:
@@ -152,13 +163,20 @@ def asked(body: dict[str, Any]) -> Asked:
     for name in ("background", "conversation", "prompt"):
         if getattr(wire, name):
             raise Refused(400, f"{name}: nothing is kept here beyond this rollout; send the input itself.")
+    if wire.top_logprobs or LOGPROBS in (wire.include or ()):
+        raise Refused(400, "logprobs: they are for the record, and are not told here.")
     messages = _messages(wire.input)
     if not (messages or wire.previous_response_id):
         raise Refused(400, "input: there is nothing to answer.")
     offered = _offered(wire.tools or ())
     tools = [_declared(tool, name) for name, (_, tool) in offered.items()]
+    choice = wire.tool_choice
+    if isinstance(choice, _Chosen) and choice.type == "allowed_tools":
+        tools, choice = choice.of(tools), choice.mode
+    elif isinstance(choice, _Chosen):
+        choice = choose(tools, choice.name)
     sampling = set_fields(wire, "temperature", "top_p") | chosen(
-        tools, tool_choice=_choice(wire, tools), parallel_tool_calls=wire.parallel_tool_calls
+        tools, tool_choice=choice, parallel_tool_calls=wire.parallel_tool_calls
     )
     if wire.max_output_tokens is not None:
         sampling["max_tokens"] = wire.max_output_tokens
@@ -171,8 +189,12 @@ def asked(body: dict[str, Any]) -> Asked:
         stream=bool(wire.stream),
         model=wire.model,
         previous=wire.previous_response_id,
+        continued=wire.store is not False,
         instructions=wire.instructions or "",
-        wants={"offered": offered, "hidden": ENCRYPTED in (wire.include or ())},
+        wants={
+            "called": {name: (space, tool.name, tool.type) for name, (space, tool) in offered.items()},
+            "hidden": ENCRYPTED in (wire.include or ()),
+        },
     )
 
 
@@ -268,7 +290,13 @@ def _messages(items: str | Sequence[Any]) -> list[Message]:
 def _parts(said: _Parts) -> list[Text | Image]:
     if isinstance(said, str):
         return [Text(text=said)]
-    return [Text(text=part.text) if isinstance(part, _Text) else image(part.image_url) for part in said]
+    return [_part(part) for part in said]
+
+
+def _part(part: _Text | _Image | _Refusal) -> Text | Image:
+    if isinstance(part, _Image):
+        return image(part.image_url)
+    return Text(text=part.text if isinstance(part, _Text) else part.refusal)
 
 
 def _content(said: _Parts) -> Content:
@@ -306,12 +334,6 @@ def _declared(tool: _Tool, name: str) -> dict[str, Any]:
         properties = {"input": {"type": "string"}}
         return function(name, tool.description, {"type": "object", "properties": properties, "required": ["input"]})
     raise Refused(400, f"tools: a tool of type {tool.type[:100]!r} is not known here: say type 'function', and a name.")
-
-
-def _choice(wire: _Body, tools: Sequence[dict[str, Any]]) -> Any:
-    if isinstance(wire.tool_choice, _Chosen):
-        return choose(tools, wire.tool_choice.name)
-    return wire.tool_choice
 
 
 def _format(wanted: _Format) -> dict[str, Any]:
@@ -362,11 +384,11 @@ def _output(answered: Answered) -> list[dict[str, Any]]:
         item = {"type": "message", "id": f"msg_{answered.id}", "role": "assistant", "status": "completed"}
         items.append({**item, "content": [said]})
     for index, call in enumerate(reply.tool_calls):
-        namespace, tool = wants["offered"].get(call.name, (None, None))
-        told = {"call_id": call.id, "name": tool.name if tool else call.name, "status": "completed"}
+        namespace, name, kind = wants["called"].get(call.name, (None, call.name, "function"))
+        told = {"call_id": call.id, "name": name, "status": "completed"}
         if namespace is not None:
             told["namespace"] = namespace
-        if tool is not None and tool.type == "custom":
+        if kind == "custom":
             items.append(
                 {"type": "custom_tool_call", "id": f"ctc_{answered.id}_{index}", **told, "input": _input(call)}
             )

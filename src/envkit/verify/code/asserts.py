@@ -64,7 +64,7 @@ async def judge_asserts(
         return NO_PROGRAM
     kit = _kit(language, function)
     judged = as_program(source, language)
-    async with _two(fresh) as (first, second):
+    async with two_boxes(fresh) as (first, second):
         within = limits or first.spec.limits
         roomy = within.model_copy(update={"wall": within.wall + START})
         candidate = await _spawn(first, [*kit.argv, kit.candidate], roomy)
@@ -201,7 +201,7 @@ _turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = wea
 
 
 @asynccontextmanager
-async def _two(fresh: Fresh) -> AsyncGenerator[tuple[Sandbox, Sandbox]]:
+async def two_boxes(fresh: Fresh) -> AsyncGenerator[tuple[Sandbox, Sandbox]]:
     """Two boxes. One judge at a time waits for its second one, or many could each hold one and wait for ever."""
     turn = _turns.setdefault(asyncio.get_running_loop(), asyncio.Lock())
     async with AsyncExitStack() as stack:

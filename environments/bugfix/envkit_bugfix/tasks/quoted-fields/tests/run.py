@@ -5,7 +5,7 @@ import sys
 import traceback
 from pathlib import Path
 
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [sys.argv[1], str(Path(__file__).parent)]
 failed = passed = 0
 for file in sorted(Path(__file__).parent.glob("test_*.py")):
     spec = importlib.util.spec_from_file_location(file.stem, file)

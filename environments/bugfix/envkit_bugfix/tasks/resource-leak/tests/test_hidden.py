@@ -1,13 +1,5 @@
-from pool import Broken, Connection, Empty, Pool, run
-
-
-def fails(connection):
-    raise KeyError("no such row")
-
-
-def breaks(connection):
-    connection.broken = True
-    return "done"
+from beside import Mine, Odd, both, breaks, fails, one, two, while_lent
+from pool import Broken, Empty, Pool, run
 
 
 def raised(function, *args):
@@ -22,13 +14,13 @@ def test_a_job_that_fails_gives_its_connection_back():
     pool = Pool(1)
     assert isinstance(raised(run, pool, [fails]), KeyError)
     assert (len(pool.free), pool.lent) == (1, 0)
-    assert run(pool, [lambda c: 5]) == [5]
+    assert run(pool, [one]) == [1]
 
 
 def test_many_failures_leave_the_pool_whole():
     pool = Pool(3)
     for _ in range(20):
-        raised(run, pool, [lambda c: 1, fails])
+        raised(run, pool, [one, fails])
     assert (len(pool.free), pool.lent) == (3, 0)
 
 
@@ -43,10 +35,6 @@ def test_a_broken_connection_is_replaced():
 
 
 def test_a_job_that_fails_and_breaks_its_connection():
-    def both(connection):
-        connection.broken = True
-        raise KeyError("both")
-
     pool = Pool(2)
     assert isinstance(raised(run, pool, [both]), KeyError)
     assert (len(pool.free), pool.lent) == (2, 0)
@@ -54,18 +42,15 @@ def test_a_job_that_fails_and_breaks_its_connection():
 
 
 def test_replacements_are_made_as_the_pool_makes_them():
-    class Mine(Connection):
-        pass
-
     pool = Pool(1, Mine)
     run(pool, [breaks])
-    assert isinstance(pool.free[0], Mine)
+    assert pool.free[0].whose == "mine"
 
 
 def test_a_good_connection_is_used_again():
     pool = Pool(1)
     first = pool.free[0]
-    run(pool, [lambda c: 1, lambda c: 2])
+    assert run(pool, [one, two]) == [1, 2]
     assert pool.free[0] is first
     assert first.used == 2
     assert not first.closed
@@ -73,16 +58,11 @@ def test_a_good_connection_is_used_again():
 
 def test_an_empty_pool_says_so():
     pool = Pool(1)
-    with pool.borrow():
-        assert isinstance(raised(pool.take), Empty)
+    assert isinstance(raised(while_lent, pool, pool.take), Empty)
     assert pool.lent == 0
 
 
 def test_other_errors_of_a_reset_are_not_hidden():
-    class Odd(Connection):
-        def reset(self):
-            raise ZeroDivisionError
-
     pool = Pool(1, Odd)
-    assert isinstance(raised(run, pool, [lambda c: 1]), ZeroDivisionError)
-    assert isinstance(Broken("x"), Exception)
+    assert isinstance(raised(run, pool, [one]), ZeroDivisionError)
+    assert issubclass(Broken, Exception)

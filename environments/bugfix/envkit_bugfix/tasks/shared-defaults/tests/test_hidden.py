@@ -1,3 +1,4 @@
+from beside import after_adding, after_spoiling, after_use
 from conf import defaults, load
 
 
@@ -23,10 +24,7 @@ def test_plugins_stay_with_their_project():
 
 
 def test_given_plugins_are_not_changed():
-    given = ["lint"]
-    load({}, given).add_plugin("docs")
-    assert given == ["lint"]
-    assert load({}, given).plugins == ["lint"]
+    assert after_adding("docs", ["lint"]) == (["lint"], ["lint"])
 
 
 def test_plugins_may_be_a_tuple():
@@ -37,17 +35,13 @@ def test_plugins_may_be_a_tuple():
 
 def test_the_defaults_do_not_change():
     before = defaults()
-    load({}).add_flag("-g")
-    defaults()["build"]["flags"].append("-g")
-    assert defaults() == before
+    assert before["build"]["flags"] == ["-Wall"]
+    assert after_spoiling("-g") == before
 
 
 def test_a_projects_own_table_is_not_changed():
     own = {"build": {"flags": ["-g"]}, "extra": {"list": []}}
-    settings = load(own)
-    settings.add_flag("-O2")
-    settings.get("extra.list").append(1)
-    assert own == {"build": {"flags": ["-g"]}, "extra": {"list": []}}
+    assert after_use(own) == {"build": {"flags": ["-g"]}, "extra": {"list": []}}
 
 
 def test_merging_goes_on():
