@@ -166,6 +166,33 @@ os._exit(0)
         assert (await box.exec(script(bomb), limits=ExecLimits(wall=1))).reason == "timeout"
         assert (await box.python("print(42)")).stdout == b"42\n"
 
+    async def test_a_fork_bomb_beside_a_program_that_runs_on(self, backend: Backend, box: Sandbox) -> None:
+        if not (await claims(backend)).isolated:
+            pytest.skip(f"{backend.name} could not hold it")
+        kept = await box.spawn(["cat"], limits=ExecLimits(wall=60))
+        bomb = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"
+        result = await box.exec(script(bomb), limits=ExecLimits(wall=1, pids=32))
+        assert result.reason == "timeout"
+        assert result.wall < (2.5 if backend.name == "slot" else 15)
+        assert (await box.python("print(42)")).stdout == b"42\n"
+        await kept.write(b"still here")
+        assert await kept.read(within=10) == b"still here"
+
+    @pytest.mark.parametrize("root", [False, True])
+    async def test_a_program_that_kills_whatever_it_can(self, backend: Backend, start, root: bool) -> None:
+        found = await claims(backend)
+        if not found.isolated or (root and not found.root):
+            pytest.skip(f"{backend.name} does not claim it")
+        box = await start(root=root)
+        await box.write("/var/tmp/kept" if root else "kept", b"x")
+        shoot = (
+            "import os\nfor _ in range(3): os.fork()\nwhile True:\n    try: os.kill(-1, 9)\n    except OSError: pass"
+        )
+        result = await box.exec(script(shoot), limits=ExecLimits(wall=1))
+        assert result.reason in ("killed", "timeout")
+        assert (await box.python("print(42)")).stdout == b"42\n"
+        assert await box.read("/var/tmp/kept" if root else "kept") == b"x"
+
     async def test_disk(self, start) -> None:
         box = await start(limits=ExecLimits(disk=8 * MiB))
         much = "f = open('big', 'wb', buffering=0)\nfor _ in range(20): assert f.write(b'x' * 1048576) == 1048576"
@@ -254,6 +281,26 @@ class TestSpawn:
         assert await process.read() == b""
         assert (await process.wait()).reason == "killed"
         assert await _left(long) == 0
+
+    async def test_what_passes_itself_off_as_another_ends_all_the_same(self, backend: Backend, box: Sandbox) -> None:
+        if not (await claims(backend)).isolated:
+            pytest.skip(f"{backend.name} does not claim it")
+        process, long = await box.spawn(["sleep", "60"], limits=ExecLimits(wall=60)), _a_while()
+        disguised = f"""
+import os, subprocess
+others = []
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    try:
+        if open(f"/proc/{{pid}}/cmdline").read().startswith("sleep\\x0060"):
+            others.append(open(f"/proc/{{pid}}/environ").read())
+    except OSError: pass
+env = dict(word.split("=", 1) for word in (others or [""])[0].split("\\0") if "=" in word)
+subprocess.Popen(["sleep", "{long}"], env=env | {{"PATH": "/usr/bin:/bin"}}, start_new_session=True,
+                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+"""
+        assert (await box.exec(script(disguised), limits=ExecLimits(wall=20))).ok
+        assert await _left(long) == 0
+        await process.kill()
 
     async def test_its_deadline(self, box: Sandbox) -> None:
         process = await box.spawn(["sleep", "30"], limits=ExecLimits(wall=0.5))

@@ -18,7 +18,7 @@ from typing import Any
 from envkit.errors import InfraError, UsageError
 from envkit.sandbox import find, owners, ways
 from envkit.sandbox.base import Backend, Capabilities, Sandbox, SandboxSpec
-from envkit.sandbox.docker.box import RESERVE, DockerBox, remove
+from envkit.sandbox.docker.box import FIRST_USER, KEEPER, RESERVE, USERS, DockerBox, remove
 from envkit.sandbox.docker.daemon import Daemon, Refused
 
 IMAGE = "envkit-sandbox"
@@ -30,12 +30,6 @@ OWNER, USER, HOST = "envkit.owner", "envkit.uid", "envkit.host"
 
 NETWORKS = {"none": "none", "loopback": "none", "allow": "none", "open": "bridge"}
 """By the words of `Capabilities.network`. Docker's network "none" is a namespace with a loopback device of its own."""
-
-KEEPER = 65534
-"""The user of the box's own two processes, whom its programs cannot signal."""
-
-FIRST_USER, USERS = 1_000_000_000, 1_000_000_000
-"""Each box has a user of its own, drawn from these: the kernel counts processes by user, over all containers."""
 
 GVISOR = "runsc"
 GVISOR_NOTES = (
@@ -161,11 +155,14 @@ class DockerBackend(Backend):
             places |= {"/tmp": "mode=1777", **dict.fromkeys((spec.workdir, *spec.folders), "mode=755")}
         own = f"rw,nosuid,nodev,exec,size={limits.disk},nr_inodes={limits.files},uid={user},gid={user}"
         owner = json.dumps(asdict(owners.current()))
+        # The box's own two processes are another user's than its programs, who cannot signal them. Where that is root,
+        # our scripts are root's too and may kill; programs have no capability at all, and cannot gain this one.
+        keeper, capabilities = (KEEPER, []) if spec.root else (0, ["KILL"])
         return {
             "Image": spec.image or self._image,
             "Entrypoint": ["sleep", str(max(1, round(spec.lifetime)))],
             "Cmd": [],
-            "User": f"{KEEPER}:{KEEPER}",
+            "User": f"{keeper}:{KEEPER}",
             "WorkingDir": spec.workdir if spec.root else "/",
             "Hostname": "box",
             "Env": ["LANG=C.UTF-8"],
@@ -184,6 +181,8 @@ class DockerBackend(Backend):
                 "NanoCpus": round(CPUS * 1e9),
                 "OomScoreAdj": 500,
                 "CapDrop": ["ALL"],
+                "CapAdd": capabilities,
+                "GroupAdd": [str(user)],
                 "SecurityOpt": ["no-new-privileges:true", f"seccomp={SECCOMP.read_text()}"],
                 "LogConfig": {"Type": "none", "Config": {}},
                 "Ulimits": [
