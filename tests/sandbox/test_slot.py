@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import re
 import signal
 import tarfile
 import textwrap
@@ -14,6 +15,7 @@ import pytest
 from sandbox.slots import SMALL, assert_healthy, box, slots
 
 from envkit.errors import InfraError, UsageError
+from envkit.sandbox import slot
 from envkit.sandbox.base import ExecLimits, MiB, SandboxSpec
 from envkit.sandbox.slot.backend import SlotBackend
 
@@ -45,6 +47,18 @@ async def test_the_hosts_environment_stays_outside(monkeypatch: pytest.MonkeyPat
         result = await opened.exec(["sh", "-c", "env; cat /proc/*/environ"])
         assert b"PATH=" in result.stdout
         assert b"CANARY" not in result.stdout
+
+
+async def test_the_host_is_not_told_of_in_proc() -> None:
+    source = "import glob\nfor f in glob.glob('/proc/*/cmdline') + ['/proc/self/cgroup']: print(open(f).read())"
+    async with box() as opened:
+        for said in (
+            (await opened.python(source)).stdout.decode(),
+            (await opened.exec(["python3", "-c", source])).stdout,
+        ):
+            assert str(Path(slot.__file__).parents[1]) not in str(said)
+            assert "envkit" not in str(said)
+            assert str(os.getpid()) not in re.findall(r"\d+", str(said))
 
 
 @pytest.mark.parametrize(

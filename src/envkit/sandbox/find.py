@@ -10,7 +10,8 @@ from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from envkit.errors import InfraError, UsageError
+from envkit.errors import EnvkitError, InfraError, UsageError
+from envkit.sandbox import owners
 from envkit.sandbox.base import Backend, Capabilities, Network, SandboxSpec
 
 GROUP = "envkit.sandbox"
@@ -72,7 +73,7 @@ async def choose(spec: SandboxSpec | None = None) -> Backend:
 async def able(backend: Backend) -> Capabilities | str:
     """What `Backend.available` says. One that breaks over it, as another distribution's may, has that as its reason."""
     try:
-        found: object = await backend.available()
+        found: Any = await backend.available()
     except (UsageError, InfraError) as error:
         return str(error)
     except Exception as error:  # noqa: BLE001 - anybody's code
@@ -80,6 +81,30 @@ async def able(backend: Backend) -> Capabilities | str:
     if isinstance(found, Capabilities | str):
         return found
     return f"The backend {backend.name!r} says neither what it can do here nor why it cannot be used: {found!r}"
+
+
+async def sweep(used: Backend) -> None:
+    """Take down what killed processes left, with this backend and with our own others. Of those only with the ones by
+    which something was left, and as far as it goes: what this machine lacks now, it may have had when that was made."""
+    try:
+        await used.sweep()
+    except EnvkitError:
+        raise
+    except Exception as error:
+        raise InfraError(f"The {used.name} sandbox could not sweep what was left: {error!r}") from error
+    for name in (*ORDER, UNSAFE):
+        if name != used.name.partition(":")[0] and _left_something(name):
+            with suppress(EnvkitError, OSError):
+                other = backend(name, unsafe=name == UNSAFE)
+                await other.sweep()
+                await other.close()
+
+
+def _left_something(name: str) -> bool:
+    try:
+        return name == UNSAFE or any(not record.owner.alive() for record in owners.records(name))
+    except (EnvkitError, OSError):
+        return False
 
 
 def network_kind(network: Network) -> str:

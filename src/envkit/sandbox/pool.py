@@ -169,7 +169,7 @@ class Boxes:
             backend = await find.choose(spec)
         elif isinstance(why := await find.able(backend), str):
             raise UsageError(f"The sandbox backend {backend.name!r} cannot be used here: {why}")
-        await backend.sweep()
+        await find.sweep(backend)
         self._backend = backend
         return backend
 

@@ -52,6 +52,7 @@ class DockerBackend(Backend):
         if runtime is not None:
             self.name = f"docker:{runtime}"
         self._daemon = Daemon(address)
+        self._recorded: owners.Record | None = None
 
     @classmethod
     def variant(cls, word: str) -> DockerBackend:
@@ -97,6 +98,7 @@ class DockerBackend(Backend):
         ways.check(spec)
         if why := self._unreachable():
             raise InfraError(why)
+        self._record()
         name = f"envkit-{owners.current().key}-{secrets.token_hex(6)}"
         user = 0 if spec.root else FIRST_USER + secrets.randbelow(USERS)
         try:
@@ -115,17 +117,32 @@ class DockerBackend(Backend):
             raise
 
     async def sweep(self) -> int:
-        """Remove the containers of this user's dead processes on this machine."""
+        """Remove the containers of this user's dead processes on this machine: those of this daemon, which their labels
+        tell. The records only say to others that there is something to sweep."""
         if self._unreachable():
             return 0
+        dead = [each for each in owners.records("docker") if not each.owner.alive()]
         mine = [f"{OWNER}", f"{USER}={owners.user()}", f"{HOST}={socket.gethostname()}"]
         found = await self._daemon.call("containers", all=True, filters={"label": mine})
         left = [one["Id"] for one in found if not _owner(one["Labels"][OWNER]).alive()]
         await asyncio.gather(*[remove(self._daemon, container) for container in left])
+        for record in dead:
+            if self._daemon.address in record.things.get("daemons", ()):
+                owners.drop(record)
         return len(left)
 
     async def close(self) -> None:
+        recorded, self._recorded = self._recorded, None
+        if recorded is not None and recorded.owner == owners.current():
+            owners.drop(recorded)
         await self._daemon.close()
+
+    def _record(self) -> None:
+        """Once in a process, before its first box."""
+        if self._recorded is None or self._recorded.owner != owners.current():
+            things = {"daemons": [self._daemon.address]}
+            self._recorded = owners.Record(owners.current(), f"docker-{id(self):x}", things)
+            owners.write(self._recorded)
 
     @property
     def _gvisor(self) -> bool:
