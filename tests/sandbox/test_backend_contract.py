@@ -66,6 +66,23 @@ class TestPrograms:
         assert (await box.exec(["cat"], stdin=sent)).stdout == sent
         assert (await box.exec(["cat"])).stdout == b""
 
+    @pytest.mark.parametrize("length", [0, 5, 300_000])
+    async def test_stdin_can_be_polled(self, box: Sandbox, length: int) -> None:
+        source = """
+import asyncio, sys
+async def main():
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    print(len(await reader.read()))
+asyncio.run(main())
+import select
+poll = select.epoll()
+poll.register(0)
+"""
+        for run in (box.python, lambda source, **named: box.exec(script(source), **named)):
+            result = await run(source, stdin=b"x" * length)
+            assert result.stdout == b"%d\n" % length, result.stderr
+
     async def test_a_program_that_leaves_its_stdin_unread(self, box: Sandbox) -> None:
         assert (await box.exec(["true"], stdin=b"x" * 4 * MiB)).ok
 

@@ -5,7 +5,8 @@
                                                       └── the program and whatever it starts
 
 It is started by `python -I -S`, has an empty environment, and never sees a program's code, input, arguments or
-variables: those travel in sealed memory files that only the execution's own process reads. The standard library only.
+variables: those travel in a sealed memory file and a pipe that only the execution's own process reads. The standard
+library only.
 """
 
 from __future__ import annotations
