@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import secrets
 import socket
 from dataclasses import asdict
@@ -18,6 +17,7 @@ from typing import Any
 from envkit.errors import InfraError, UsageError
 from envkit.sandbox import find, owners, ways
 from envkit.sandbox.base import Backend, Capabilities, Sandbox, SandboxSpec
+from envkit.sandbox.docker import address as addresses
 from envkit.sandbox.docker.box import FIRST_USER, KEEPER, RESERVE, USERS, DockerBox, remove
 from envkit.sandbox.docker.daemon import Daemon, Refused
 
@@ -68,7 +68,7 @@ class DockerBackend(Backend):
         except Refused as refusal:
             return self._no_image(self._image) if refusal.status == 404 else str(refusal)
         except InfraError:
-            return f"No docker daemon answers at {self._daemon.address}: start one (as root, `setsid dockerd &`)."
+            return addresses.silent(self._daemon.address)
         if self._runtime is not None and self._runtime not in info["Runtimes"]:
             known = ", ".join(sorted(info["Runtimes"]))
             return (
@@ -149,16 +149,7 @@ class DockerBackend(Backend):
         return (self._runtime or "").startswith(GVISOR)
 
     def _unreachable(self) -> str:
-        """Why no call can succeed, as far as the address and its socket tell; "" where one may."""
-        address = self._daemon.address
-        if not address.startswith(("unix://", "tcp://")):
-            return f"The docker daemon at {address} is reached in a way that is not supported: use unix:// or tcp://."
-        path = address.removeprefix("unix://")
-        if address.startswith("tcp://") or os.access(path, os.R_OK | os.W_OK):
-            return ""
-        if os.path.exists(path):
-            return f"{path} is not open to you: have yourself added to the group docker and log in again."
-        return f"No docker daemon answers at {address}: start one (as root, `setsid dockerd &`)."
+        return addresses.unreachable(self._daemon.address)
 
     def _no_image(self, image: str) -> str:
         how = BUILD if image == IMAGE else f"`docker pull {image}`"
