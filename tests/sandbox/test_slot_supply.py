@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from sandbox.slots import SMALL, assert_healthy, box, slots
 
-from envkit.errors import InfraError
+from envkit.errors import InfraError, UsageError
 from envkit.sandbox import owners
 from envkit.sandbox.base import ExecLimits, KiB, MiB, SandboxSpec
 from envkit.sandbox.slot.backend import SlotBackend
@@ -214,6 +214,8 @@ async def test_an_image_is_a_folder_or_a_tar_archive(tmp_path: Path) -> None:
     (root / "usr/bin").mkdir(parents=True)
     (root / "etc").mkdir()
     (root / "etc/image").write_text("mine")
+    (root / "home").mkdir()
+    (root / "opt").write_text("no folder")
     for path in ["/bin/sh", "/bin/cat", *_libraries("/bin/sh"), *_libraries("/bin/cat")]:
         copy = Path(str(root) + os.path.realpath(Path(path).parent), Path(path).name)
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -231,6 +233,9 @@ async def test_an_image_is_a_folder_or_a_tar_archive(tmp_path: Path) -> None:
                 assert result.stdout == b"/home\nminex\n", result
                 assert (await opened.python("print(1)")).code == 127  # there is none in it
                 assert await opened.read("y") == b"x\n"
+            for missing in ({"workdir": "/home/user/x"}, {"folders": ("/opt",)}):
+                with pytest.raises(UsageError, match=r"no folder /(home/user/x|opt) in it"):
+                    await backend.start(SandboxSpec(image=image, **missing))
         folders = list(backend._images.folders)
         assert len(folders) == 1
     assert not folders[0].exists()

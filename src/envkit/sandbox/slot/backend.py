@@ -59,6 +59,7 @@ class SlotBackend(Backend):
         image = None
         if spec.image is not None:
             image = await loop.run_in_executor(self._thread(), self._unpack, spec.image)
+            _check_mount_points(spec, image)
         make = Make(image, spec.workdir, spec.folders)
         while (slot := self._take_idle(make)) is not None:
             with suppress(SlotLost):  # it died while it was idle, as slots of a machine short of memory do
@@ -292,6 +293,17 @@ def _check_place(spec: SandboxSpec, place: str, kind: str) -> None:
     prefixes = [Path(prefix) for prefix in interpreter_folders()]
     if spec.image is None and any(Path(place).is_relative_to(prefix) for prefix in prefixes):
         raise UsageError(f"The {kind} {place!r} is where a slot has its Python: choose another, as /work.")
+
+
+def _check_mount_points(spec: SandboxSpec, image: Path) -> None:
+    """A folder at the top can be made beside those of an image; inside of them nothing can, they are only read."""
+    for place in (spec.workdir, *spec.folders):
+        top = Path(place).parts[1]
+        if os.path.lexists(image / top) and not os.path.isdir(f"{image}{place}"):
+            raise UsageError(
+                f"The image {spec.image!r} has /{top}, but no folder {place} in it, and a slot cannot add one: have it "
+                "in the image, or choose a folder at the top, as /work."
+            )
 
 
 def _path(image: Path | None) -> str:
