@@ -173,6 +173,20 @@ def test_the_seccomp_profile_allows_by_name_only() -> None:
     assert not allowed & set(forbidden.split())
 
 
+def test_the_top_folder_shows_what_the_library_uses() -> None:
+    from envkit.sandbox import tools, tunnel
+    from envkit.sandbox.docker import backend
+
+    folder = Path(__file__).parents[2] / "sandbox"
+    for name, used in {
+        "seccomp.json": backend.SECCOMP,
+        "tunnel_inside.py": tunnel.INSIDE,
+        "python_session.py": tools.SESSION,
+    }.items():
+        assert (folder / name).read_bytes() == used.read_bytes()
+        assert f"`{name}`" in (folder / "README.md").read_text()
+
+
 def test_usage_is_read_from_either_kind_of_cgroup() -> None:
     second = b"cpu.stat usage_usec 1500000\ncpu.stat user_usec 1\nmemory.peak 4096\nmemory.events oom_kill 2\n"
     first = (
