@@ -136,6 +136,12 @@ async def test_gvisor() -> None:
         assert b"4.4.0" in kernel.stdout
         result = await box.python("print(42)", limits=ExecLimits(wall=30, pids=128))
         assert (result.stdout, result.stderr, result.cpu) == (b"42\n", b"", None)
+        kept = await box.spawn(["cat"], limits=ExecLimits(wall=60, pids=128))
+        assert (await box.exec(["sleep", "60"], limits=ExecLimits(wall=1, pids=128))).reason == "timeout"
+        found = await box.exec(["sh", "-c", "cat /proc/[0-9]*/comm"], limits=ExecLimits(wall=30, pids=128))
+        assert found.stdout.split().count(b"sleep") == 1  # the box's own
+        await kept.write(b"still here")
+        assert await kept.read(within=10) == b"still here"
     await backend.close()
 
 
