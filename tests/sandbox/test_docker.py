@@ -63,7 +63,8 @@ def denied(number, *arguments):
     return libc.syscall(number, *arguments) == -1 and ctypes.get_errno()
 x86 = {'ptrace': (101, 0), 'shmget': (29, 0, 4096, 0o1600), 'clone3': (435, 0, 0), 'unshare': (272, 0x10000000),
        'memfd_secret': (447, 0), 'userfaultfd': (323, 0), 'keyctl': (250, 0, -3, 0),
-       'get_mempolicy': (239, 0, 0, 0, 0, 0)}
+       'get_mempolicy': (239, 0, 0, 0, 0, 0), 'io_setup': (206, 1, 0), 'a huge memfd': (319, b'x', 4),
+       'a huge mmap': (9, 0, 1 << 21, 3, 0x40022, -1, 0)}
 if os.uname().machine == 'x86_64':
     for name, call in x86.items():
         assert denied(*call) == (errno.ENOSYS if name == 'clone3' else errno.EPERM), name

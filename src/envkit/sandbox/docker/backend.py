@@ -194,7 +194,7 @@ class DockerBackend(Backend):
                 "SecurityOpt": ["no-new-privileges:true", f"seccomp={SECCOMP.read_text()}"],
                 "LogConfig": {"Type": "none", "Config": {}},
                 "Ulimits": [
-                    {"Name": "core", "Soft": 0, "Hard": 0},
+                    {"Name": "core", "Soft": 1, "Hard": 1},  # as in a slot, see `slot.run.CORE_BYTES`
                     {"Name": "nofile", "Soft": OPEN_FILES, "Hard": OPEN_FILES},
                     {"Name": "msgqueue", "Soft": 0, "Hard": 0},
                 ],

@@ -15,6 +15,7 @@ import gc
 import json
 import marshal
 import os
+import resource
 import select
 import signal
 import socket
@@ -92,6 +93,7 @@ def _isolate(config: dict[str, Any]) -> None:
         root.build(**build)
         root.seal()
     else:  # as root: the root is made with root's sight, and then locked to everyone in the namespaces
+        resource.setrlimit(resource.RLIMIT_CORE, (1, 1))  # which nobody can raise later, where it was 0
         kernel.unshare(kernel.CLONE_NEWNS)
         root.build(**build)
         root.seal()

@@ -26,6 +26,9 @@ READ_BYTES = 1 << 16
 """What a pipe holds."""
 
 OPEN_FILES = 4096
+CORE_BYTES = 1
+"""Too little for any core dump, and what the kernel takes for "none at all" also where a program of the host's is to
+get them: such a program, which is root, would be started by each crash in a box if the limit were 0."""
 LOCKED_MEMORY = 64 << 10
 NAMESPACE_PROCESSES = 8
 """init, and wardens: the slot's own processes, which the kernel counts where it counts by uid."""
@@ -191,7 +194,9 @@ class SlotRun:
     def _rlimits(self) -> Rlimits:
         limits = self._limits
         chosen = [
-            (resource.RLIMIT_CORE, 0),
+            (resource.RLIMIT_CORE, CORE_BYTES),
+            (resource.RLIMIT_RTPRIO, 0),
+            (resource.RLIMIT_NICE, 0),
             (resource.RLIMIT_NOFILE, OPEN_FILES),
             (resource.RLIMIT_MEMLOCK, LOCKED_MEMORY),
             (resource.RLIMIT_FSIZE, limits.disk),
