@@ -74,6 +74,12 @@ for family in (16, 17, 40):
         raise SystemExit(f'a socket of family {family}')
     except PermissionError:
         pass
+for protocol in (33, 132, 262):
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM, protocol)
+        raise SystemExit(f'a socket of protocol {protocol}')
+    except PermissionError:
+        pass
 server = socket.create_server(('127.0.0.1', 0))
 socket.create_connection(server.getsockname())
 os.mkfifo('fifo')

@@ -115,6 +115,8 @@ def test_loopback_adds_the_internet_families_alone() -> None:
     verdicts = {family: decide(program, X86, 41, family) for family in range(50)}
     assert [family for family, verdict in verdicts.items() if verdict == ALLOW] == [1, 2, 10]
     assert decide(program, X86, 53, 2) == NO_FAMILY
+    protocols = [number for number in range(300) if decide(program, X86, 41, 2, 1, number) == ALLOW]
+    assert protocols == list(range(18))  # TCP is 6, UDP 17; SCTP, DCCP, MPTCP come after
 
 
 async def test_the_kernel_takes_the_filter_and_holds_to_it() -> None:

@@ -61,6 +61,20 @@ async def test_the_host_is_not_told_of_in_proc() -> None:
             assert str(os.getpid()) not in re.findall(r"\d+", str(said))
 
 
+async def test_the_hosts_devices_are_used_and_not_touched() -> None:
+    source = """
+import os
+for name in ("null", "zero", "full", "random", "urandom"):
+    try: os.utime(f"/dev/{name}")
+    except OSError as error: print(error.strerror)
+open("/dev/null", "w").write("x")
+print(open("/dev/zero", "rb").read(2))
+"""
+    async with box() as opened:
+        result = await opened.python(source)
+        assert result.stdout.decode() == "Read-only file system\n" * 5 + "b'\\x00\\x00'\n", result.stderr
+
+
 @pytest.mark.parametrize(
     ("source", "code", "stderr"),
     [

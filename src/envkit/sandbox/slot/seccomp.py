@@ -141,7 +141,8 @@ _RLIMIT_CORE = 4
 # Classic BPF over struct seccomp_data: nr at 0, architecture at 4, arguments from 16, low halves first.
 _LOAD, _EQUAL, _AT_LEAST, _GREATER, _ANY_BIT, _AND, _RETURN = 0x20, 0x15, 0x35, 0x25, 0x45, 0x54, 0x06
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
-_EPERM, _ENOSYS, _NO_FAMILY = (_ERRNO | number for number in (errno.EPERM, errno.ENOSYS, errno.EAFNOSUPPORT))
+_EPERM, _ENOSYS = _ERRNO | errno.EPERM, _ERRNO | errno.ENOSYS
+_NO_FAMILY, _NO_PROTOCOL = _ERRNO | errno.EAFNOSUPPORT, _ERRNO | errno.EPROTONOSUPPORT
 _DONE = _ERRNO  # 0: the call is not made, and the program told that all is well
 
 _Line = tuple[int, int, int, int]
@@ -177,7 +178,7 @@ def program(machine: str, *, loopback: bool) -> bytes:
     lines += _when(this.setrlimit, _not_of_core(0))
     lines += _when(this.prlimit64, [(_LOAD, 0, 0, 32), (_EQUAL, 0, 3, 0), (_LOAD, 0, 0, 36), (_EQUAL, 0, 1, 0),
                                     (_RETURN, 0, 0, _ALLOW), *_not_of_core(1)])  # fmt: skip
-    lines += _when(this.socket, _one_of(families))
+    lines += _when(this.socket, [*_other_protocol(), *_one_of(families)])
     lines += _when(this.socketpair, _one_of((socket.AF_UNIX,)))
     lines += _when(this.ioctl, [(_LOAD, 0, 0, 24), *_none_of(_TERMINAL_INPUT)])
     for number, argument in this.mknod:
@@ -202,6 +203,11 @@ def _not_of_core(argument: int) -> list[_Line]:
     """Setting the limit of core dumps does nothing; see CORE_BYTES in `run`."""
     load = (_LOAD, 0, 0, 16 + 8 * argument)
     return [load, (_EQUAL, 0, 1, _RLIMIT_CORE), (_RETURN, 0, 0, _DONE), (_RETURN, 0, 0, _ALLOW)]
+
+
+def _other_protocol() -> list[_Line]:
+    """Returns for what is not TCP, UDP or older: the kernel would load a module for SCTP and its like."""
+    return [(_LOAD, 0, 0, 32), (_GREATER, 0, 1, socket.IPPROTO_UDP), (_RETURN, 0, 0, _NO_PROTOCOL)]
 
 
 def _one_of(families: tuple[int, ...]) -> list[_Line]:
