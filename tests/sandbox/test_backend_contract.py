@@ -109,6 +109,19 @@ poll.register(0)
         assert failed.code == 1
         assert failed.stderr.decode().strip().splitlines()[-1] == "ValueError: no"
 
+    @pytest.mark.parametrize("length", [0, 200_000])
+    async def test_what_an_earlier_program_left_in_its_place(self, backend: Backend, box: Sandbox, length: int) -> None:
+        if backend.name == "unsafe":
+            pytest.skip("its /tmp is elsewhere")
+        program = f"print(42)  # {'x' * length}"
+        for plant in ("mkfifo {0}", "ln -s /work/mine {0}", "ln -s /dev/full {0}"):
+            await box.exec(["sh", "-c", f"rm -rf {{0}}; {plant}".format("/tmp/main.py")])
+            assert (await box.python(program)).stdout == b"42\n"
+        assert (await box.exec(["ls"])).stdout == b""
+        await box.exec(["sh", "-c", "rm -rf /tmp/main.py; mkdir -p /tmp/main.py/x"])
+        result = await box.python(program)
+        assert (result.stdout, result.code) in ((b"42\n", 0), (b"", 126))
+
     async def test_a_long_python_program(self, box: Sandbox) -> None:
         assert (await box.python(f"x = '{'x' * 300_000}'\nprint(len(x))")).stdout == b"300000\n"
 

@@ -131,7 +131,8 @@ class _Box(Sandbox):
         env: Mapping[str, str] | None = None,
         limits: ExecLimits | None = None,
     ) -> ExecResult:
-        await self.write("/tmp/main.py", source.encode("utf-8", "surrogatepass"))
+        if (refused := await self._placed(source)) is not None:
+            return refused
         main = str(self._host("/tmp/main.py"))
         return await self.exec(["python3", main, *argv], stdin=stdin, env=env, limits=limits)
 

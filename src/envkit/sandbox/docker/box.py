@@ -81,7 +81,12 @@ exit 0
 """
 """What the box has used, as its kernel says: cgroup 2 and cgroup 1."""
 
-PYTHON = 'printf %s "$1" >/tmp/main.py || exit 126; shift; exec python3 /tmp/main.py "$@"'
+PYTHON = """
+[ ! -e /tmp/main.py ] || [ -f /tmp/main.py ] && [ ! -h /tmp/main.py ] || rm -rf /tmp/main.py
+printf %s "$1" >/tmp/main.py || exit 126
+shift
+exec python3 /tmp/main.py "$@"
+"""
 READ = f'[ -e "$1" ] || exit {MISSING}; [ -f "$1" ] || exit {IRREGULAR}; exec cat -- "$1"'
 WRITE = f"""
 mkdir -p -- "$2" || exit 1
