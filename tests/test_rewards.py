@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import threading
+import time
 from contextvars import ContextVar
 
 import pytest
@@ -61,20 +62,24 @@ async def test_blocking_runs_in_a_thread_and_keeps_its_name() -> None:
     moved = blocking(where)
     value, held = await outcome_of(moved, None)
     assert value != threading.main_thread().name
-    assert held == 0.0
+    assert held < 0.05
     assert named([moved])[0].name == "where"
 
 
-async def test_the_time_a_sync_reward_holds_the_loop_is_told() -> None:
-    import time
-
+async def test_the_time_a_reward_holds_the_loop_is_told() -> None:
     async def patient(_: object) -> float:
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.5)
         return 1.0
 
-    _, held = await outcome_of(lambda _: time.sleep(0.06), None)
-    assert held >= 0.06
-    assert (await outcome_of(patient, None)) == (1.0, 0.0)
+    async def holds(_: object) -> float:
+        await asyncio.sleep(0)
+        time.sleep(0.06)  # noqa: ASYNC251 - that is what is watched
+        return 1.0
+
+    assert (await outcome_of(lambda _: time.sleep(0.06), None))[1] >= 0.06
+    assert (await outcome_of(holds, None))[1] >= 0.06
+    value, held = await outcome_of(patient, None)
+    assert (value, held < 0.4) == (1.0, True)
 
 
 async def test_a_blocking_function_gives_what_it_gives_and_raises_what_it_raises() -> None:

@@ -84,9 +84,9 @@ class RolloutEnded:
 
 @dataclass(frozen=True, slots=True)
 class LoopHeld:
-    """A sync function held the event loop; `envkit.blocking(fn)` would move it to a thread.
+    """A function held the event loop; `envkit.blocking(fn)` would move what takes long to a thread.
 
-    Of a tool that holds it for seconds it comes once from another thread, while the tool still does.
+    Of a sync tool that holds it for seconds it comes once from another thread, while the tool still does.
     """
 
     trace: Trace

@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any, cast
 import orjson
 from pydantic import ValidationError
 
-from envkit.chat import HELD_TOO_LONG
 from envkit.clients.base import Client
 from envkit.dataset import TaskT
 from envkit.environment import Environment
 from envkit.errors import EnvError, EnvkitError, ModelError, Truncated
-from envkit.events import LoopHeld, RolloutEnded, RolloutStarted, Scored
+from envkit.events import RolloutEnded, RolloutStarted, Scored
 from envkit.limits import Deadline, Limits
 from envkit.rewards import Weighted, outcome_of, read_value
 from envkit.rollout import Rollout, ScoringRollout, Services, rollout_seed
@@ -235,7 +234,7 @@ async def _finish(rollout: Rollout[Any]) -> list[EnvkitError]:
         async with phase(rollout, "finish", rollout.limits.finish):
             for function in rollout.endings:
                 try:
-                    await outcome_of(function)
+                    rollout.held(function, (await outcome_of(function))[1])
                 except BaseException as error:  # noqa: BLE001 - sorted by whose fault it is
                     failures.append(_of_environment(error, "finish"))
     except EnvkitError as error:
@@ -273,8 +272,7 @@ async def _apply(
     except BaseException as error:  # noqa: BLE001 - sorted by whose fault it is
         failures.append(_of_environment(error, f"score: {reward.name}"))
         return
-    if held > HELD_TOO_LONG:
-        rollout.emit(LoopHeld(trace, reward.name, held))
+    rollout.held(reward.name, held)
     values[reward.name] = value
     if said is not None:
         trace.scores[reward.name] = said

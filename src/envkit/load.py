@@ -24,6 +24,10 @@ from envkit.types import Message
 Prompt = str | tuple[Message, ...]
 
 
+class DuplicateId(UsageError):
+    """Two rows make tasks of one id."""
+
+
 @overload
 def hf_tasks(
     dataset_id: str, split: str, *, make: Callable[[Row], TaskT],
@@ -121,7 +125,7 @@ class RowDataset(Dataset[TaskT]):
         for row in self._rows:
             task = self._task(row)
             if task.id in places:
-                raise UsageError(f"{row.place}: the id {task.id!r} is that of {places[task.id]}; ids must be unique")
+                raise DuplicateId(f"{row.place}: the id {task.id!r} is that of {places[task.id]}; ids must be unique")
             places[task.id] = row.place
             yield task
         if not places:

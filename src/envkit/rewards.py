@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from envkit.errors import EnvError, UsageError
+from envkit.steps import Steps
 from envkit.trace import Score, Trace
 
 if TYPE_CHECKING:
@@ -112,7 +113,10 @@ async def outcome_of(function: Callable[..., Any], *args: Any) -> tuple[Any, flo
     started = time.perf_counter()
     value = function(*args)
     held = time.perf_counter() - started
-    return (await value, 0.0) if inspect.isawaitable(value) else (value, held)
+    if not inspect.isawaitable(value):
+        return value, held
+    steps = Steps(value)
+    return await steps, max(held, steps.held)
 
 
 def read_value(name: str, value: object) -> tuple[float | None, Score | None, dict[str, float]]:

@@ -11,11 +11,11 @@ from functools import cached_property, lru_cache
 from random import Random
 from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
-from envkit.chat import Chat
+from envkit.chat import HELD_TOO_LONG, Chat
 from envkit.clients.base import Client, Completion, Request
 from envkit.dataset import TaskT
 from envkit.errors import EnvError, ModelError
-from envkit.events import Event, Listener
+from envkit.events import Event, Listener, LoopHeld
 from envkit.limits import Deadline, Limits
 from envkit.lineage import Lineage
 from envkit.trace import Tokens, ToolUse, Trace, Turn, conversation
@@ -169,6 +169,12 @@ class Rollout(Generic[TaskT]):
         """Tell the run's listener, if there is one."""
         if self.services.listener is not None:
             self.services.listener(event)
+
+    def held(self, function: str | Callable[..., Any], seconds: float) -> None:
+        """Name what held the event loop for so many seconds, where that is too long."""
+        if seconds > HELD_TOO_LONG:
+            name = function if isinstance(function, str) else getattr(function, "__qualname__", type(function).__name__)
+            self.emit(LoopHeld(self.trace, name, seconds))
 
     def used(self, tool: str, seconds: float, error: str | None) -> None:
         """Count one call of a tool on the trace."""

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from envkit.errors import EnvkitError, InfraError
 from envkit.limits import Deadline, Limits
 from envkit.signatures import as_json, described_by_signature, shown
+from envkit.steps import Steps
 from envkit.types import Content, Image, Text, ToolCall
 from envkit.watchdog import WATCHDOG
 
@@ -73,7 +74,7 @@ class Outcome:
     error: str | None = None
     done: Done | None = None
     held: float = 0.0
-    """Seconds for which a sync tool held the event loop."""
+    """Seconds for which the tool held the event loop."""
 
 
 async def use(
@@ -123,7 +124,8 @@ async def _run(
                     WATCHDOG.returned()
                 held = time.perf_counter() - started
                 if inspect.isawaitable(result):
-                    held, result = 0.0, await result
+                    steps = Steps(result)
+                    result, held = await steps, max(held, steps.held)
             return Outcome(_content(result), held=held)
         except Done as done:
             return Outcome(_content(done.value), done=done)

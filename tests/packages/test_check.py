@@ -20,13 +20,30 @@ async def failing(path: Path) -> dict[str, str]:
 
 
 def code(reward: str = "float(rollout.reply == rollout.task.answer)", **parts: str) -> str:
-    head = parts.get("head", "")
+    head, then = parts.get("head", ""), parts.get("then", "rewards=[reward]")
     tasks = parts.get("tasks", '[Task(id=f"w{n}", prompt=f"Word {n}?", answer=f"word-{n}") for n in range(4)]')
     return (
         f"import os, time\nfrom envkit import SingleTurnEnv, Task, Score\n{head}\n"
         f"def reward(rollout):\n    return {reward}\n"
-        f"def environment(): return SingleTurnEnv({tasks}, rewards=[reward])\n"
+        f"def environment(): return {parts.get('kind', 'SingleTurnEnv')}({tasks}, {then})\n"
     )
+
+
+COMPARES = """
+async def slow(traces):
+    time.sleep(0.06)
+    return [0.0] * len(traces)
+
+def short(traces):
+    return [0.0]
+"""
+TIDIES = """
+class Tidies(SingleTurnEnv):
+    async def run(self, rollout):
+        async def tidy(): time.sleep(0.06)
+        rollout.at_end(tidy)
+        await rollout.chat.generate()
+"""
 
 
 async def test_a_sound_environment_passes_every_gate(tmp_path: Path) -> None:
@@ -74,6 +91,11 @@ async def test_a_sound_environment_passes_every_gate(tmp_path: Path) -> None:
             "(every option at once: 1)",
         ),
         (
+            code("None if rollout.reply == 'Yes.' else float(rollout.reply == rollout.task.answer)"),
+            "replies without an answer score the floor",
+            "4 pay more than 0 for one, or leave it undecided: w0 (constant: undecided)",
+        ),
+        (
             code("1.0 if rollout.reply else 0.0"),
             "replies without an answer score the floor",
             "(constant: 1)",
@@ -96,6 +118,28 @@ async def test_a_sound_environment_passes_every_gate(tmp_path: Path) -> None:
             "reward (",
         ),
         (
+            code("(time.sleep(0.06), float(rollout.reply == rollout.task.answer))[1]").replace(
+                "def rew", "async def rew"
+            ),
+            "nothing holds the loop",
+            "reward (",
+        ),
+        (
+            code(head=COMPARES, then="rewards=[reward], group_rewards=[slow]"),
+            "nothing holds the loop",
+            "slow (",
+        ),
+        (
+            code(head=COMPARES, then="rewards=[reward], group_rewards=[short]"),
+            "no reply breaks the environment",
+            "(all replies: score: short: it returned 1 values for ",
+        ),
+        (
+            code(head=TIDIES, kind="Tidies"),
+            "nothing holds the loop",
+            "Tidies.run.<locals>.tidy (",
+        ),
+        (
             code(
                 "(calls.append(1), len(calls))[1] if rollout.reply == rollout.task.answer else 0.0", head="calls = []"
             ),
@@ -112,6 +156,44 @@ async def test_a_sound_environment_passes_every_gate(tmp_path: Path) -> None:
 async def test_each_gate_fails_for_its_own_fault(tmp_path: Path, wrong: str, gate: str, said: str) -> None:
     found = await failing(project(tmp_path, code=wrong))
     assert said in found[gate]
+
+
+async def test_group_rewards_pay_for_no_reply_by_itself(tmp_path: Path) -> None:
+    first = "def first(traces): return [1.0] * len(traces)"
+    found = await gates(project(tmp_path, code=code(head=first, then="rewards=[reward], group_rewards=[first]")))
+    assert {name: gate.status for name, gate in found.items() if gate.status != "passed"} == {}
+
+
+async def test_a_function_that_held_the_loop_once_is_no_habit(tmp_path: Path) -> None:
+    once = code(
+        "(time.sleep(0.06 * (not calls)), calls.append(1), float(rollout.reply == rollout.task.answer))[2]",
+        head="calls = []",
+    )
+    assert "nothing holds the loop" not in await failing(project(tmp_path, code=once))
+
+
+async def test_ids_that_come_twice_in_the_rows_are_the_ids_gates(tmp_path: Path) -> None:
+    loads = (
+        "from envkit import SingleTurnEnv, hf_tasks\n"
+        "def reward(rollout): return float(rollout.reply == rollout.task.answer)\n"
+        "def environment():\n"
+        "    return SingleTurnEnv(hf_tasks('a/b', 'test', prompt='q', answer='a', id='i'), rewards=[reward])\n"
+    )
+    folder = project(tmp_path, code=loads)
+    rows = ['{"i": "%s", "q": "%s?", "a": "word-%s"}' % (i, q, q) for i, q in (("a", 1), ("b", 2), ("a", 3))]  # noqa: UP031
+    (folder / "envkit_echoes" / "sample.jsonl").write_text("\n".join(rows) + "\n")
+    gate = (await gates(folder))["ids are unique"]
+    assert (gate.status, "sample.jsonl:3: the id 'a' is that of " in gate.detail) == ("failed", True)
+
+
+async def test_a_startup_that_raises_is_a_gates_and_close_is_not_called(tmp_path: Path) -> None:
+    starts = """
+class Starts(SingleTurnEnv):
+    async def startup(self): raise OSError("no such cellar")
+    async def close(self): self.cellar.lock()
+"""
+    found = await failing(project(tmp_path, code=code(head=starts, kind="Starts")))
+    assert "setup: OSError: no such cellar" in found["no reply breaks the environment"]
 
 
 async def test_an_environment_without_an_oracle_is_warned_about(tmp_path: Path) -> None:
