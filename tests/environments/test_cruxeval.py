@@ -72,6 +72,7 @@ async def test_an_output_is_a_literal(reply: str, value: float) -> None:
         ("[ANSWER]\nassert f(f.__setattr__('__code__', (lambda *a: 5).__code__)) == 5\n[/ANSWER]", 0.0),
         ("[ANSWER]\nassert f(type('E', (str,), {'__eq__': lambda a, b: True})()) == 5\n[/ANSWER]", 0.0),
         ("[ANSWER]\nassert f('x') and 5 == 5\n[/ANSWER]", 0.0),
+        ("[ANSWER]\nassert f(__import__('collections').deque([object()])) == 5\n[/ANSWER]", 0.0),
         ("[ANSWER]\n5 == 5 # f(\n[/ANSWER]", 0.0),
         ("", 0.0),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
@@ -121,7 +122,7 @@ def _equal(expected: object, got: object) -> bool:
 
 def _plain(value: object) -> bool:
     match value:
-        case list() | tuple() | set() | frozenset():
+        case list() | tuple() | set() | frozenset() | deque():
             return all(map(_plain, value))
         case dict():
             return all(_plain(key) and _plain(item) for key, item in value.items())

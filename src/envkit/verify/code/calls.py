@@ -6,9 +6,10 @@ The expected values never enter the box, so nothing that the candidate can read,
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from envkit.errors import InfraError, UsageError
 from envkit.sandbox.base import ExecLimits, ExecResult, MiB
@@ -17,7 +18,7 @@ from envkit.verify.code.compare import Compare, exact
 from envkit.verify.code.extract import Program, as_program
 from envkit.verify.code.programs import program
 from envkit.verify.code.programs.codec import pack, to_text, unpack
-from envkit.verify.code.verdict import NO_PROGRAM, CaseVerdict, Fresh, Verdict, conclude, ending, printable
+from envkit.verify.code.verdict import NO_PROGRAM, SHOWN, CaseVerdict, Fresh, Verdict, conclude, ending, printable
 
 RESULTS = 16 * MiB
 """What the results of one run may take on the channel, at least; a single one is capped by the codec."""
@@ -141,17 +142,44 @@ def _end(result: ExecResult) -> str:
 
 
 def shown(value: object) -> str:
-    """A plain value for people, at no great cost however large it is."""
+    """A plain value's beginning for people, as `repr` has it, at the cost of what is shown, however large it is."""
+    text = ""
+    for piece in _written(value):
+        text += piece
+        if len(text) > SHOWN:
+            break
+    return printable(text)
+
+
+_BRACKETS = {list: ("[", "]"), tuple: ("(", ")"), set: ("{", "}"), dict: ("{", "}"), range: ("range(", ")")}
+
+
+def _written(value: Any) -> Iterator[str]:
+    """`repr`, or nearly so, piece by piece."""
     match value:
         case str() | bytes() | bytearray():
-            return printable(repr(value[:400]))
+            yield repr(value[: SHOWN + 1])
         case int() if value.bit_length() > 4096:
-            return f"an integer of {value.bit_length()} bits"
+            yield f"an integer of {value.bit_length()} bits"
+        case list() | tuple() | set() | frozenset() | deque() | dict() | range() if value:
+            kind = cast(type[Any], type(value))
+            opening, closing = _BRACKETS.get(kind, (f"{kind.__name__}(", ")"))
+            yield opening
+            yield from _listed(cast(Any, value))
+            yield ",)" if kind is tuple and len(value) == 1 else closing
         case _:
-            try:
-                return printable(repr(value))
-            except ValueError:  # an integer too long to be written out, somewhere in it
-                return f"a {type(value).__name__} with large integers"
+            yield repr(value)
+
+
+def _listed(values: Any) -> Iterator[str]:
+    parts = (values.start, values.stop, values.step) if isinstance(values, range) else values
+    for index, item in enumerate(parts):
+        if index:
+            yield ", "
+        yield from _written(item)
+        if isinstance(values, dict):
+            yield ": "
+            yield from _written(values[item])
 
 
 def described(raised: Any) -> str:
