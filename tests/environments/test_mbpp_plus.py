@@ -123,6 +123,13 @@ async def test_only_the_arguments_of_the_asked_inputs_count(tmp_path: Path) -> N
     assert await judged(tmp_path, "answer", reference, reply, base_input=[[5]]) == 1.0
 
 
+@pytest.mark.parametrize("reply", ["", "no code", returns("1", "add_digits")])
+async def test_a_score_says_what_ran_the_program_and_what_judged_it(reply: str) -> None:
+    score = await scored("mbpp-plus", "sample/add_digits", reply)
+    assert (score.interpreter or "").startswith("CPython 3.")
+    assert score.judge is not None
+
+
 async def test_large_integers_arrive_as_they_are() -> None:
     reply = "def add_digits(n):\n    return sum(map(int, str(n)))\n"
     assert (await scored("mbpp-plus", "sample/add_digits", reply, prompt="base")).value == 1.0

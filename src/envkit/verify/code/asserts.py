@@ -23,9 +23,10 @@ from envkit.verify.code.calls import described
 from envkit.verify.code.channel import ANSWERS, START, Broken, Peer, is_tree, new_nonce
 from envkit.verify.code.clock import Clock, apart
 from envkit.verify.code.extract import Program, as_program
+from envkit.verify.code.nothing import nothing_to_run
 from envkit.verify.code.programs import program
 from envkit.verify.code.programs.codec import to_text
-from envkit.verify.code.verdict import NO_PROGRAM, CaseVerdict, Fresh, Verdict, conclude, printable
+from envkit.verify.code.verdict import CaseVerdict, Fresh, Verdict, conclude, printable
 
 SPARE = 5.0
 """Seconds that the test program has beyond the candidate's limit, for its own work."""
@@ -57,9 +58,9 @@ async def judge_asserts(
     `limits` hold for the candidate, and nearly so for the tests. BrokenTests where the tests do not compile, EnvError
     where they never call the candidate, InfraError where the language cannot be run. It holds two boxes at once.
     """
-    if source is None:
-        return NO_PROGRAM
     kit = _kit(language, function)
+    if source is None:
+        return await nothing_to_run(fresh, language=language)
     judged = as_program(source, language)
     async with _two(fresh) as (first, second):
         within = limits or first.spec.limits

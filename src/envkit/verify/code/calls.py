@@ -17,9 +17,10 @@ from envkit.verify.code.channel import frames, new_nonce
 from envkit.verify.code.clock import apart
 from envkit.verify.code.compare import Compare, exact
 from envkit.verify.code.extract import Program, as_program
+from envkit.verify.code.nothing import nothing_to_run
 from envkit.verify.code.programs import program
 from envkit.verify.code.programs.codec import kind_of, pack, to_text, unpack
-from envkit.verify.code.verdict import NO_PROGRAM, SHOWN, CaseVerdict, Fresh, Verdict, conclude, ending, printable
+from envkit.verify.code.verdict import SHOWN, CaseVerdict, Fresh, Verdict, conclude, ending, printable
 
 RESULTS = 16 * MiB
 """What the results of one run may take on the channel, at least; a single one is capped by the codec."""
@@ -53,7 +54,7 @@ async def judge_calls(
     if not calls:
         raise UsageError("There is nothing to judge: judge_calls was given no calls.")
     if source is None:
-        return NO_PROGRAM
+        return await nothing_to_run(fresh)
     judged = as_program(source, "python")
     requests = [_request(index, call) for index, call in enumerate(calls)]
     cases: list[CaseVerdict] = []

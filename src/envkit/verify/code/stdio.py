@@ -11,12 +11,12 @@ from envkit.sandbox.base import ExecLimits, ExecResult, Sandbox
 from envkit.verify.code.channel import frames, new_nonce
 from envkit.verify.code.clock import apart
 from envkit.verify.code.extract import Program, as_program
+from envkit.verify.code.nothing import nothing_to_run
 from envkit.verify.code.output import Match, compare_output
 from envkit.verify.code.programs import program
 from envkit.verify.code.programs.codec import to_text
 from envkit.verify.code.toolchain import COMPILE, LARGEST, PROGRAM, Toolchain, interpreter, toolchain
 from envkit.verify.code.verdict import (
-    NO_PROGRAM,
     CaseVerdict,
     Fresh,
     Verdict,
@@ -57,7 +57,7 @@ async def judge_stdio(
     if not cases:
         raise UsageError("There is nothing to judge: judge_stdio was given no cases.")
     if source is None:
-        return NO_PROGRAM
+        return await nothing_to_run(fresh, language=language)
     judged = as_program(source, language)
     program: bytes | str = judged.source.encode("utf-8", "surrogatepass")
     version: str | None = None

@@ -55,9 +55,6 @@ class Verdict:
         return self.correct
 
 
-NO_PROGRAM = Verdict(False, (), "no program in the reply", None)
-
-
 def conclude(
     program: Program, cases: list[CaseVerdict], wanted: int, *, interpreter: str | None, reason: str | None = None
 ) -> Verdict:
