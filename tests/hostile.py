@@ -7,12 +7,14 @@ object of what the run left behind and what it came to; TMPDIR is to be a folder
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import os
 import sys
 import tempfile
 import threading
 from pathlib import Path
+from typing import Any
 
 from envkit import Score, SingleTurnEnv, Task, evaluate
 from envkit.rollout import Rollout
@@ -20,8 +22,9 @@ from envkit.sandbox import ExecLimits, SandboxSpec, owners
 from envkit.sandbox.pool import Boxes
 
 MiB = 1 << 20
+WALL = float(os.environ.get("HOSTILE_WALL", "1"))
 SPEC = SandboxSpec(
-    limits=ExecLimits(wall=1, cpu=1, memory=128 * MiB, pids=24, disk=4 * MiB, files=200, output=64 * 1024)
+    limits=ExecLimits(wall=WALL, cpu=WALL, memory=128 * MiB, pids=24, disk=4 * MiB, files=200, output=64 * 1024)
 )
 RIGHT = "print(6 * 7)"
 PROGRAMS = {
@@ -66,18 +69,39 @@ def environment(count: int) -> SingleTurnEnv[Task]:
 
 
 def left_behind() -> dict[str, list[str]]:
-    """What a run could leave: processes below this one, mounts, control groups, temporary files."""
+    """What a run could leave: processes below this one, containers, mounts, control groups, temporary files."""
     below = [pid for pid in _pids() if _is_below(pid, os.getpid())]
-    folders = [os.path.join(at, name) for at, names, _ in os.walk("/sys/fs/cgroup") for name in names]
     return {
         "processes": [str(pid) for pid in sorted(below)],
+        "containers": containers(os.getpid()),
         "mounts": [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if "/docker/" not in line],
-        "cgroups": sorted(folder for folder in folders if f"/envkit-{os.getpid()}-" in folder),
+        "cgroups": sorted(root for root in _roots if os.path.exists(root)),
         "temporary": sorted(os.listdir(tempfile.gettempdir())),
-        "records": [record.backend for record in owners.records("slot") if record.owner == owners.current()],
+        "records": [record.backend for kind in ("slot", "docker") for record in _records(kind)],
         "descriptors": [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if _is_open(fd)],
         "threads": [thread.name for thread in threading.enumerate()],
     }
+
+
+_roots: set[str] = set()
+"""All control groups that were recorded while it ran."""
+
+
+def _records(backend: str) -> list[owners.Record]:
+    return [record for record in owners.records(backend) if record.owner == owners.current()]
+
+
+def containers(pid: int) -> list[str]:
+    """Those of the process by docker's daemon, as far as there is one."""
+    try:
+        docker: Any = importlib.import_module("docker")
+        client = docker.APIClient(version="auto")
+    except Exception:  # noqa: BLE001 - no package, or no daemon
+        return []
+    try:
+        return [str(one["Names"]) for one in client.containers(all=True, filters={"name": f"envkit-{pid}-"})]
+    finally:
+        client.close()
 
 
 def _pids() -> list[int]:
@@ -116,6 +140,7 @@ async def main(count: int, out: str | None) -> None:
         nonlocal peak
         while True:
             peak = max(peak, resident())
+            _roots.update(root for record in _records("slot") for root in record.things["cgroups"])
             await asyncio.sleep(0.05)
 
     watching = asyncio.create_task(watch())
@@ -128,6 +153,7 @@ async def main(count: int, out: str | None) -> None:
         "failed": report.failed,
         "mean": report.mean,
         "grown": peak - began,
+        "cgroups": len(_roots),
         "left": {kind: [thing for thing in after[kind] if thing not in before[kind]] for kind in after},
     }
     print(json.dumps(said), flush=True)

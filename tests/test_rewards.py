@@ -68,7 +68,7 @@ async def test_blocking_runs_in_a_thread_and_keeps_its_name() -> None:
 
 async def test_the_time_a_reward_holds_the_loop_is_told() -> None:
     async def patient(_: object) -> float:
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.5)
         return 1.0
 
     async def holds(_: object) -> float:
@@ -79,7 +79,7 @@ async def test_the_time_a_reward_holds_the_loop_is_told() -> None:
     assert (await outcome_of(lambda _: time.sleep(0.06), None))[1] >= 0.06
     assert (await outcome_of(holds, None))[1] >= 0.06
     value, held = await outcome_of(patient, None)
-    assert (value, held < 0.05) == (1.0, True)
+    assert (value, held < 0.4) == (1.0, True)
 
 
 async def test_a_blocking_function_gives_what_it_gives_and_raises_what_it_raises() -> None:

@@ -46,6 +46,22 @@ def test_the_prompts_are_those_of_the_published_runs(letter: str, task: str, tmp
 
 
 @pytest.mark.parametrize(
+    ("task", "reply"),
+    [
+        ("output", "[ANSWER]5[/ANSWER]"),
+        ("output", "5" * 200_000),
+        ("input", "no call"),
+        ("input", "[ANSWER]assert f(object()) == 5[/ANSWER]"),
+        ("input", "[ANSWER]assert f(1 / 0) == 5[/ANSWER]"),
+    ],
+)
+async def test_a_score_says_what_ran_the_program_and_what_judged_it(task: str, reply: str) -> None:
+    score = await scored("cruxeval", "sample/8", reply, task=task)
+    assert (score.interpreter or "").startswith("CPython 3.")
+    assert score.judge is not None
+
+
+@pytest.mark.parametrize(
     ("reply", "value"),
     [
         ("[THOUGHT]\nIt is 9.\n[/THOUGHT]\n[ANSWER]\nassert f('palette') == 5\n[/ANSWER]", 1.0),
@@ -72,6 +88,7 @@ async def test_an_output_is_a_literal(reply: str, value: float) -> None:
         ("[ANSWER]\nassert f(f.__setattr__('__code__', (lambda *a: 5).__code__)) == 5\n[/ANSWER]", 0.0),
         ("[ANSWER]\nassert f(type('E', (str,), {'__eq__': lambda a, b: True})()) == 5\n[/ANSWER]", 0.0),
         ("[ANSWER]\nassert f('x') and 5 == 5\n[/ANSWER]", 0.0),
+        ("[ANSWER]\nassert f(__import__('collections').deque([object()])) == 5\n[/ANSWER]", 0.0),
         ("[ANSWER]\n5 == 5 # f(\n[/ANSWER]", 0.0),
         ("", 0.0),
     ],

@@ -79,8 +79,9 @@ async def test_a_chat_reply_is_its_code_block(reply: str, value: float) -> None:
     assert (await scored("humaneval", "sample/clamp_all", reply)).value == value
 
 
-async def test_a_score_says_what_ran_the_program_and_what_judged_it() -> None:
-    score = await scored("humaneval", "sample/clamp_all", BODY, prompt="base")
+@pytest.mark.parametrize(("reply", "prompt"), [(BODY, "base"), (" ", "base"), ("no code", "chat")])
+async def test_a_score_says_what_ran_the_program_and_what_judged_it(reply: str, prompt: str) -> None:
+    score = await scored("humaneval", "sample/clamp_all", reply, prompt=prompt)
     assert score.interpreter is not None
     assert score.interpreter.startswith("CPython 3.")
     assert score.judge is not None

@@ -89,6 +89,14 @@ async def test_values_are_equal_or_near_floats(due: str, got: str, reward: float
         ("larg_nnum", "[3, 2]", "[2, 3]", 1.0),
         ("larg_nnum", "[3, 2]", "[2, 4]", 0.0),
         ("larg_nnum", "[3, 2]", "None", 0.0),
+        ("larg_nnum", "[3, 2]", "{2: 1, 3: 1}.keys()", 0.0),
+        ("larg_nnum", "[3, 2]", "(2, 3, 2)", 1.0),
+        ("larg_nnum", "[3, 2]", "[3]", 0.0),
+        ("larg_nnum", "[3, 2]", "[3, [2]]", 0.0),
+        ("larg_nnum", "[1, 2]", "range(1, 3)", 1.0),
+        ("larg_nnum", "[1, 2]", "range(1, 10**10)", 0.0),
+        ("larg_nnum", "['a']", "'a' * 4000000", 0.0),
+        ("larg_nnum", "[0]", "__import__('collections').deque(n * (2**61 - 1) for n in range(200000))", 0.0),
         ("check_str", "__import__('re').match('a', 'a')", "True", 1.0),
         ("check_str", "__import__('re').match('a', 'b')", "False", 1.0),
         ("check_str", "__import__('re').match('a', 'b')", "True", 0.0),
@@ -113,6 +121,13 @@ async def test_only_the_arguments_of_the_asked_inputs_count(tmp_path: Path) -> N
     inputs = {"base_input": [[5]], "plus_input": [[6]]}
     assert await judged(tmp_path, "answer", reference, reply, **inputs) == 0.0
     assert await judged(tmp_path, "answer", reference, reply, base_input=[[5]]) == 1.0
+
+
+@pytest.mark.parametrize("reply", ["", "no code", returns("1", "add_digits")])
+async def test_a_score_says_what_ran_the_program_and_what_judged_it(reply: str) -> None:
+    score = await scored("mbpp-plus", "sample/add_digits", reply)
+    assert (score.interpreter or "").startswith("CPython 3.")
+    assert score.judge is not None
 
 
 async def test_large_integers_arrive_as_they_are() -> None:

@@ -61,6 +61,13 @@ async def test_a_chat_reply_is_its_code_block() -> None:
     assert score.interpreter.startswith("node v")
 
 
+async def test_a_score_without_a_program_names_what_would_have_run_it() -> None:
+    score = await scored("multipl-e-js", "sample_digitsReversed", "no code")
+    assert (score.value, score.reason) == (0.0, "no_code")
+    assert (score.interpreter or "").startswith("node v")
+    assert score.judge is not None
+
+
 async def test_leaving_early_is_not_passing() -> None:
     code = "```js\nfunction digitsReversed(n) { process.exit(0); }\n```"
     assert (await scored("multipl-e-js", "sample_digitsReversed", code)).value == 0.0

@@ -132,6 +132,14 @@ def test_a_row_of_codecontests_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("isolated")
+async def test_a_score_without_a_program_names_what_would_have_run_it() -> None:
+    score = await scored("stdio-code", "sample/temperature", "no code")
+    assert (score.value, score.reason) == (0.0, "no_code")
+    assert (score.interpreter or "").startswith("CPython 3.")
+    assert score.judge is not None
+
+
+@pytest.mark.usefixtures("isolated")
 async def test_where_many_outputs_are_right_the_rows_checker_decides() -> None:
     env = find("stdio-code").load("sample")
     [task] = [task for task in env.tasks if task.id == "sample/fair-teams"]

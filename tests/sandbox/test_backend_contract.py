@@ -66,6 +66,23 @@ class TestPrograms:
         assert (await box.exec(["cat"], stdin=sent)).stdout == sent
         assert (await box.exec(["cat"])).stdout == b""
 
+    @pytest.mark.parametrize("length", [0, 5, 300_000])
+    async def test_stdin_can_be_polled(self, box: Sandbox, length: int) -> None:
+        source = """
+import asyncio, sys
+async def main():
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    print(len(await reader.read()))
+asyncio.run(main())
+import select
+poll = select.epoll()
+poll.register(0)
+"""
+        for run in (box.python, lambda source, **named: box.exec(script(source), **named)):
+            result = await run(source, stdin=b"x" * length)
+            assert result.stdout == b"%d\n" % length, result.stderr
+
     async def test_a_program_that_leaves_its_stdin_unread(self, box: Sandbox) -> None:
         assert (await box.exec(["true"], stdin=b"x" * 4 * MiB)).ok
 
@@ -91,6 +108,19 @@ class TestPrograms:
         failed = await box.python("raise ValueError('no')")
         assert failed.code == 1
         assert failed.stderr.decode().strip().splitlines()[-1] == "ValueError: no"
+
+    @pytest.mark.parametrize("length", [0, 200_000])
+    async def test_what_an_earlier_program_left_in_its_place(self, backend: Backend, box: Sandbox, length: int) -> None:
+        if backend.name == "unsafe":
+            pytest.skip("its /tmp is elsewhere")
+        program = f"print(42)  # {'x' * length}"
+        for plant in ("mkfifo {0}", "ln -s /work/mine {0}", "ln -s /dev/full {0}"):
+            await box.exec(["sh", "-c", f"rm -rf {{0}}; {plant}".format("/tmp/main.py")])
+            assert (await box.python(program)).stdout == b"42\n"
+        assert (await box.exec(["ls"])).stdout == b""
+        await box.exec(["sh", "-c", "rm -rf /tmp/main.py; mkdir -p /tmp/main.py/x"])
+        result = await box.python(program)
+        assert (result.stdout, result.code) in ((b"42\n", 0), (b"", 126))
 
     async def test_a_long_python_program(self, box: Sandbox) -> None:
         assert (await box.python(f"x = '{'x' * 300_000}'\nprint(len(x))")).stdout == b"300000\n"
@@ -165,6 +195,33 @@ os._exit(0)
         bomb = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"
         assert (await box.exec(script(bomb), limits=ExecLimits(wall=1))).reason == "timeout"
         assert (await box.python("print(42)")).stdout == b"42\n"
+
+    async def test_a_fork_bomb_beside_a_program_that_runs_on(self, backend: Backend, box: Sandbox) -> None:
+        if not (await claims(backend)).isolated:
+            pytest.skip(f"{backend.name} could not hold it")
+        kept = await box.spawn(["cat"], limits=ExecLimits(wall=60))
+        bomb = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"
+        result = await box.exec(script(bomb), limits=ExecLimits(wall=1, pids=32))
+        assert result.reason == "timeout"
+        assert result.wall < (2.5 if backend.name == "slot" else 15)
+        assert (await box.python("print(42)")).stdout == b"42\n"
+        await kept.write(b"still here")
+        assert await kept.read(within=10) == b"still here"
+
+    @pytest.mark.parametrize("root", [False, True])
+    async def test_a_program_that_kills_whatever_it_can(self, backend: Backend, start, root: bool) -> None:
+        found = await claims(backend)
+        if not found.isolated or (root and not found.root):
+            pytest.skip(f"{backend.name} does not claim it")
+        box = await start(root=root)
+        await box.write("/var/tmp/kept" if root else "kept", b"x")
+        shoot = (
+            "import os\nfor _ in range(3): os.fork()\nwhile True:\n    try: os.kill(-1, 9)\n    except OSError: pass"
+        )
+        result = await box.exec(script(shoot), limits=ExecLimits(wall=1))
+        assert result.reason in ("killed", "timeout")
+        assert (await box.python("print(42)")).stdout == b"42\n"
+        assert await box.read("/var/tmp/kept" if root else "kept") == b"x"
 
     async def test_disk(self, start) -> None:
         box = await start(limits=ExecLimits(disk=8 * MiB))
@@ -254,6 +311,26 @@ class TestSpawn:
         assert await process.read() == b""
         assert (await process.wait()).reason == "killed"
         assert await _left(long) == 0
+
+    async def test_what_passes_itself_off_as_another_ends_all_the_same(self, backend: Backend, box: Sandbox) -> None:
+        if not (await claims(backend)).isolated:
+            pytest.skip(f"{backend.name} does not claim it")
+        process, long = await box.spawn(["sleep", "60"], limits=ExecLimits(wall=60)), _a_while()
+        disguised = f"""
+import os, subprocess
+others = []
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    try:
+        if open(f"/proc/{{pid}}/cmdline").read().startswith("sleep\\x0060"):
+            others.append(open(f"/proc/{{pid}}/environ").read())
+    except OSError: pass
+env = dict(word.split("=", 1) for word in (others or [""])[0].split("\\0") if "=" in word)
+subprocess.Popen(["sleep", "{long}"], env=env | {{"PATH": "/usr/bin:/bin"}}, start_new_session=True,
+                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+"""
+        assert (await box.exec(script(disguised), limits=ExecLimits(wall=20))).ok
+        assert await _left(long) == 0
+        await process.kill()
 
     async def test_its_deadline(self, box: Sandbox) -> None:
         process = await box.spawn(["sleep", "30"], limits=ExecLimits(wall=0.5))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -9,9 +10,13 @@ import pytest
 
 from envkit.errors import UsageError
 from envkit.sandbox import Capabilities, SandboxSpec, find
+from envkit.sandbox.doctor import examine
+from envkit.sandbox.pool import Boxes
 from envkit.sandbox.unsafe import UnsafeBackend
 
 MODULE = """
+from envkit.sandbox.doctor import examine
+from envkit.sandbox.pool import Boxes
 from envkit.sandbox.unsafe import UnsafeBackend
 from envkit.sandbox import Capabilities
 
@@ -21,7 +26,36 @@ class Remote(UnsafeBackend):
     async def available(self): return Capabilities(root=True)
 
 class NotOne: pass
+
+class Mute(Remote):
+    name = "mute"
+    async def available(self): return None
+
+class Dead(Remote):
+    name = "dead"
+    async def available(self): raise ConnectionError("nobody answers")
+    async def close(self): raise ConnectionError("nobody answers")
+
+class Dropping(Remote):
+    name = "dropping"
+    async def available(self): return Capabilities()
+    async def start(self, spec): raise ConnectionError("it hung up")
+
+class Unmade(Remote):
+    def __init__(self): raise RuntimeError("no key")
 """
+
+
+POINTS = {
+    "remote": "remote_boxes:Remote",
+    "broken": "remote_boxes_missing:Backend",
+    "not-one": "remote_boxes:NotOne",
+    "nowhere": "remote_boxes:Nowhere",
+    "mute": "remote_boxes:Mute",
+    "dead": "remote_boxes:Dead",
+    "dropping": "remote_boxes:Dropping",
+    "unmade": "remote_boxes:Unmade",
+}
 
 
 @pytest.fixture
@@ -31,7 +65,7 @@ def remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "remote_boxes-1.0.dist-info"
     folder.mkdir()
     (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: remote-boxes\nVersion: 1.0\n")
-    points = "remote = remote_boxes:Remote\nbroken = remote_boxes_missing:Backend\nnot-one = remote_boxes:NotOne\n"
+    points = "".join(f"{name} = {where}\n" for name, where in POINTS.items())
     (folder / "entry_points.txt").write_text(f"[{find.GROUP}]\n{points}")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "remote_boxes", raising=False)
@@ -39,7 +73,7 @@ def remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("remote")
 def test_the_cheapest_come_first_and_the_unsafe_one_last() -> None:
-    assert find.names() == ["slot", "docker", "broken", "not-one", "remote", "unsafe"]
+    assert find.names() == ["slot", "docker", *sorted(POINTS), "unsafe"]
 
 
 def test_by_name() -> None:
@@ -59,7 +93,15 @@ def test_an_unknown_name() -> None:
 
 
 @pytest.mark.usefixtures("remote")
-@pytest.mark.parametrize(("name", "why"), [("broken", "cannot be imported"), ("not-one", "is no envkit")])
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("broken", "cannot be imported"),
+        ("not-one", "is no envkit"),
+        ("nowhere", "cannot be imported: AttributeError"),
+        ("unmade", "cannot be made: RuntimeError: no key"),
+    ],
+)
 def test_what_somebody_registered_wrongly(name: str, why: str) -> None:
     with pytest.raises(UsageError, match=f"'{name}' .*{why}"):
         find.backend(name)
@@ -88,6 +130,34 @@ def no_docker(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_the_default_can_hold_to_the_spec() -> None:
     chosen = await find.choose(SandboxSpec(root=True))
     assert chosen.name == "remote"
+
+
+@pytest.mark.usefixtures("remote")
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("nowhere", "'nowhere' .* cannot be imported"),
+        ("mute", "'mute' says neither what it can do here nor why"),
+        ("dead", "'dead' broke.*nobody answers"),
+        ("dropping", "'dropping' broke: .*it hung up"),
+    ],
+)
+async def test_one_that_breaks_is_a_finding(name: str, why: str) -> None:
+    found = await examine(name)
+    assert found.capabilities is None
+    assert re.search(why, found.why or "")
+
+
+@pytest.mark.usefixtures("remote", "no_docker")
+async def test_one_that_breaks_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(find, "ORDER", ("dead", "mute", "nowhere"))
+    assert (await find.choose(SandboxSpec(root=True))).name == "remote"
+
+
+@pytest.mark.usefixtures("remote")
+async def test_a_pool_says_which_one_broke() -> None:
+    with pytest.raises(UsageError, match="'dead' broke"):
+        await Boxes("dead").ready()
 
 
 @pytest.mark.usefixtures("no_docker")

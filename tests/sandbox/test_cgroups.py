@@ -1,25 +1,31 @@
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from envkit.sandbox import owners
 from envkit.sandbox.base import MiB
 from envkit.sandbox.slot import cgroups
 from envkit.sandbox.slot.cgroups import Cgroups, Lane
 
 
+def places() -> list[Cgroups]:
+    return cgroups.places(f"envkit-test-{os.getpid()}")
+
+
 @pytest.fixture
 def made() -> Iterator[Cgroups]:
-    found = cgroups.find(f"envkit-test-{os.getpid()}")
+    found = next((made for each in places() if (made := each.made()) is not None), None)
     if found is None:
         pytest.skip("this user may make no cgroups here")
-    found.create()
     yield found
-    found.remove()
+    assert found.remove()
     assert not any(root.exists() for root in found.roots)
 
 
@@ -35,9 +41,8 @@ def run_in(lane: Lane, source: str) -> subprocess.CompletedProcess[str]:
             os.close(fd)
 
 
-def test_find_makes_nothing() -> None:
-    found = cgroups.find(f"envkit-nothing-{os.getpid()}")
-    assert found is None or not any(root.exists() for root in found.roots)
+def test_looking_makes_nothing() -> None:
+    assert not any(root.exists() for each in places() for root in each.roots)
 
 
 def test_memory_is_limited_and_measured_anew_each_time(made: Cgroups) -> None:
@@ -93,3 +98,54 @@ def test_removing_ends_what_is_inside(made: Cgroups) -> None:
             os.close(fd)
         lane.remove()
         assert sleeper.wait(5) == -9
+
+
+def test_what_cannot_be_removed_is_told_and_not_raised(made: Cgroups, monkeypatch: pytest.MonkeyPatch) -> None:
+    lane = made.lane("a")
+    fds = lane.join()
+    join = f"import os, time\nfor fd in {fds}: os.write(fd, b'0')\nprint('in', flush=True)\ntime.sleep(60)"
+    monkeypatch.setattr(owners, "kill", lambda *_: None)
+    with subprocess.Popen([sys.executable, "-c", join], pass_fds=fds, stdout=subprocess.PIPE) as sleeper:
+        assert sleeper.stdout is not None
+        assert sleeper.stdout.readline() == b"in\n"
+        assert not cgroups.remove(made.roots[0])
+        sleeper.kill()
+    for fd in fds:
+        os.close(fd)
+
+
+@pytest.mark.parametrize("number", [errno.ENODEV, errno.ENOENT])
+def test_what_another_removes_meanwhile_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def busy(_: Path) -> None:
+        raise OSError(errno.EBUSY, "busy")
+
+    def gone(_: Path) -> str:
+        raise OSError(number, "gone")
+
+    monkeypatch.setattr(Path, "rmdir", busy)
+    monkeypatch.setattr(Path, "read_text", gone)
+    assert cgroups.remove(tmp_path)
+
+
+def test_version_2_does_not_refuse_by_itself_what_files_take_already(tmp_path: Path) -> None:
+    """With plain files in place of the kernel's."""
+    (tmp_path / "a").mkdir()
+    for name, text in {
+        "memory.current": f"{64 * MiB}\n",
+        "memory.max": "",
+        "pids.max": "",
+        "memory.events": "",
+    }.items():
+        (tmp_path / "a" / name).write_text(text)
+    lane = Cgroups(2, dict.fromkeys(("memory", "pids"), tmp_path)).lane("a")
+    lane.limit(memory=128 * MiB, pids=5)
+    with pytest.raises(OSError, match="files of the box"):
+        lane.limit(memory=32 * MiB, pids=5)
+
+
+def test_a_place_that_cannot_be_made_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "pids").write_text("no folder")
+    places = {"memory": tmp_path / "memory/name", "pids": tmp_path / "pids/name"}
+    (tmp_path / "memory").mkdir()
+    assert Cgroups(1, places).made() is None
+    assert not (tmp_path / "memory/name").exists()

@@ -46,7 +46,8 @@ async def test_a_box_is_hardened(docker: DockerBackend) -> None:
         assert (await box.exec(["id", "-u"])).stdout.strip() != b"0"
         assert (await box.exec(["cat", "/proc/self/oom_score_adj"])).stdout == b"500\n"
     values = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
-    assert {values[name] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
+    assert {values[name] for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {"0" * 16}
+    assert int(values["CapBnd"], 16) == 1 << 5  # to kill, which our scripts may; a program cannot gain it
     assert (values["NoNewPrivs"], values["Seccomp"]) == ("1", "2")
     assert host["ReadonlyRootfs"]
     assert host["NetworkMode"] == "none"
@@ -62,7 +63,8 @@ def denied(number, *arguments):
     return libc.syscall(number, *arguments) == -1 and ctypes.get_errno()
 x86 = {'ptrace': (101, 0), 'shmget': (29, 0, 4096, 0o1600), 'clone3': (435, 0, 0), 'unshare': (272, 0x10000000),
        'memfd_secret': (447, 0), 'userfaultfd': (323, 0), 'keyctl': (250, 0, -3, 0),
-       'get_mempolicy': (239, 0, 0, 0, 0, 0)}
+       'get_mempolicy': (239, 0, 0, 0, 0, 0), 'io_setup': (206, 1, 0), 'a huge memfd': (319, b'x', 4),
+       'a huge mmap': (9, 0, 1 << 21, 3, 0x40022, -1, 0)}
 if os.uname().machine == 'x86_64':
     for name, call in x86.items():
         assert denied(*call) == (errno.ENOSYS if name == 'clone3' else errno.EPERM), name
@@ -70,6 +72,12 @@ for family in (16, 17, 40):
     try:
         socket.socket(family, socket.SOCK_RAW if family != 40 else socket.SOCK_STREAM)
         raise SystemExit(f'a socket of family {family}')
+    except PermissionError:
+        pass
+for protocol in (33, 132, 262):
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM, protocol)
+        raise SystemExit(f'a socket of protocol {protocol}')
     except PermissionError:
         pass
 server = socket.create_server(('127.0.0.1', 0))
@@ -135,6 +143,12 @@ async def test_gvisor() -> None:
         assert b"4.4.0" in kernel.stdout
         result = await box.python("print(42)", limits=ExecLimits(wall=30, pids=128))
         assert (result.stdout, result.stderr, result.cpu) == (b"42\n", b"", None)
+        kept = await box.spawn(["cat"], limits=ExecLimits(wall=60, pids=128))
+        assert (await box.exec(["sleep", "60"], limits=ExecLimits(wall=1, pids=128))).reason == "timeout"
+        found = await box.exec(["sh", "-c", "cat /proc/[0-9]*/comm"], limits=ExecLimits(wall=30, pids=128))
+        assert found.stdout.split().count(b"sleep") == 1  # the box's own
+        await kept.write(b"still here")
+        assert await kept.read(within=10) == b"still here"
     await backend.close()
 
 
@@ -170,6 +184,20 @@ def test_the_seccomp_profile_allows_by_name_only() -> None:
     )
     forbidden += " semget memfd_secret"
     assert not allowed & set(forbidden.split())
+
+
+def test_the_top_folder_shows_what_the_library_uses() -> None:
+    from envkit.sandbox import tools, tunnel
+    from envkit.sandbox.docker import backend
+
+    folder = Path(__file__).parents[2] / "sandbox"
+    for name, used in {
+        "seccomp.json": backend.SECCOMP,
+        "tunnel_inside.py": tunnel.INSIDE,
+        "python_session.py": tools.SESSION,
+    }.items():
+        assert (folder / name).read_bytes() == used.read_bytes()
+        assert f"`{name}`" in (folder / "README.md").read_text()
 
 
 def test_usage_is_read_from_either_kind_of_cgroup() -> None:

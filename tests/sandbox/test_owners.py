@@ -73,3 +73,12 @@ def test_a_folder_that_others_can_write_is_refused(tmp_path: Path) -> None:
     (tmp_path / "envkit").symlink_to(tmp_path)
     with pytest.raises(InfraError, match="only you can write"):
         list(owners.records("slot"))
+
+
+def test_only_what_is_meant_is_killed() -> None:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        owners.kill(process.pid, lambda: False)
+        assert process.poll() is None
+        owners.kill(process.pid, lambda: True)
+        assert process.wait(5) == -9
+    owners.kill(process.pid, lambda: True)

@@ -14,7 +14,7 @@ import pytest
 from folders import Folders, Unclosable
 
 from envkit.errors import InfraError, UsageError
-from envkit.sandbox import Sandbox, SandboxSpec, pool
+from envkit.sandbox import Sandbox, SandboxSpec, owners, pool
 from envkit.sandbox.pool import BOXES_EACH, Boxes
 
 SPEC = SandboxSpec()
@@ -36,6 +36,33 @@ async def test_a_box_is_its_users_alone_and_gone_afterwards() -> None:
     await boxes.give(first)  # once more does nothing
     await boxes.close()
     assert (backend.left(), backend.swept, backend.ended) == ([], 1, 0)
+
+
+async def test_what_killed_runs_left_with_other_backends_is_swept_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    dead = owners.Owner(ended.pid, 1, owners.current().boot, owners.current().namespace)
+    ended.wait()
+    image = tmp_path / "image"
+    image.mkdir()
+    owners.write(owners.Record(dead, "slot-1", {"folders": [str(image)]}))
+    owners.write(owners.Record(owners.current(), "slot-2", {"folders": [str(tmp_path)]}))
+    boxes = Boxes(Folders())
+    await boxes.ready()
+    await boxes.close()
+    assert not image.exists()
+    assert [record.owner for record in owners.records("slot")] == [owners.current()]
+
+
+async def test_a_backend_that_cannot_sweep_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def sweep(self: Folders) -> int:
+        raise ConnectionError("nobody answers")
+
+    monkeypatch.setattr(Folders, "sweep", sweep)
+    with pytest.raises(InfraError, match=r"could not sweep what was left: ConnectionError\('nobody answers'\)"):
+        await Boxes(Folders()).ready()
 
 
 async def test_places_bound_the_rollouts_that_have_boxes() -> None:

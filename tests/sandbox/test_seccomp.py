@@ -11,6 +11,7 @@ from envkit.sandbox.slot import seccomp
 
 ALLOW, KILL, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 EPERM, ENOSYS, NO_FAMILY = ERRNO | 1, ERRNO | 38, ERRNO | 97
+DONE = ERRNO
 X86, ARM, I386 = 0xC000003E, 0xC00000B7, 0x40000003
 
 
@@ -65,6 +66,18 @@ def decide(program: bytes, architecture: int, number: int, *arguments: int) -> i
         (133, (0, 0o010644), ALLOW),  # a fifo
         (133, (0, 0o020644), EPERM),  # a character device
         (259, (0, 0, 0o060644), EPERM),  # a block device
+        (206, (), EPERM),  # io_setup
+        (162, (), DONE),  # sync
+        (306, (), DONE),  # syncfs
+        (9, (0, 4096, 3, 0x22), ALLOW),  # mmap
+        (9, (0, 1 << 21, 3, 0x40022), EPERM),  # of huge pages
+        (319, (0, 1), ALLOW),  # memfd_create
+        (319, (0, 4), EPERM),  # of huge pages
+        (160, (7, 1), ALLOW),  # setrlimit, of files
+        (160, (4, 1), DONE),  # of core dumps
+        (302, (0, 4, 0, 1), ALLOW),  # prlimit64, which looks
+        (302, (0, 4, 1 << 40, 0), DONE),  # and which sets
+        (302, (0, 7, 1 << 40, 0), ALLOW),
     ],
 )
 def test_verdicts_on_x86_64(number: int, arguments: tuple[int, ...], verdict: int) -> None:
@@ -83,6 +96,9 @@ def test_verdicts_on_x86_64(number: int, arguments: tuple[int, ...], verdict: in
         (198, (1,), ALLOW),
         (198, (10,), NO_FAMILY),
         (33, (0, 0, 0o020644), EPERM),
+        (0, (), EPERM),  # io_setup
+        (222, (0, 1 << 21, 3, 0x40022), EPERM),
+        (261, (0, 4, 1 << 12, 0), DONE),
     ],
 )
 def test_verdicts_on_aarch64(number: int, arguments: tuple[int, ...], verdict: int) -> None:
@@ -99,6 +115,8 @@ def test_loopback_adds_the_internet_families_alone() -> None:
     verdicts = {family: decide(program, X86, 41, family) for family in range(50)}
     assert [family for family, verdict in verdicts.items() if verdict == ALLOW] == [1, 2, 10]
     assert decide(program, X86, 53, 2) == NO_FAMILY
+    protocols = [number for number in range(300) if decide(program, X86, 41, 2, 1, number) == ALLOW]
+    assert protocols == list(range(18))  # TCP is 6, UDP 17; SCTP, DCCP, MPTCP come after
 
 
 async def test_the_kernel_takes_the_filter_and_holds_to_it() -> None:
@@ -119,3 +137,21 @@ async def test_the_kernel_takes_the_filter_and_holds_to_it() -> None:
         no, missing = "Operation not permitted", "Function not implemented"
         assert result.stdout.decode().splitlines() == [no] * 6 + [missing, no, missing, "31"]
         assert result.ok
+
+
+async def test_no_crash_of_a_program_starts_what_the_host_has_for_core_dumps() -> None:
+    source = """
+        import os, resource
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        print(resource.getrlimit(resource.RLIMIT_CORE))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        print(resource.getrlimit(resource.RLIMIT_NOFILE))
+        print(*(resource.getrlimit(each)[1] for each in (resource.RLIMIT_RTPRIO, resource.RLIMIT_NICE)))
+        os.sync()
+    """
+    async with box() as opened:
+        for result in (
+            await opened.python(textwrap.dedent(source)),
+            await opened.exec(["python3", "-c", textwrap.dedent(source)]),
+        ):
+            assert result.stdout == b"(1, 1)\n(64, 64)\n0 0\n", result.stderr

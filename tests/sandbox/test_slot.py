@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import re
 import signal
 import tarfile
 import textwrap
@@ -14,6 +15,7 @@ import pytest
 from sandbox.slots import SMALL, assert_healthy, box, slots
 
 from envkit.errors import InfraError, UsageError
+from envkit.sandbox import slot
 from envkit.sandbox.base import ExecLimits, MiB, SandboxSpec
 from envkit.sandbox.slot.backend import SlotBackend
 
@@ -45,6 +47,32 @@ async def test_the_hosts_environment_stays_outside(monkeypatch: pytest.MonkeyPat
         result = await opened.exec(["sh", "-c", "env; cat /proc/*/environ"])
         assert b"PATH=" in result.stdout
         assert b"CANARY" not in result.stdout
+
+
+async def test_the_host_is_not_told_of_in_proc() -> None:
+    source = "import glob\nfor f in glob.glob('/proc/*/cmdline') + ['/proc/self/cgroup']: print(open(f).read())"
+    async with box() as opened:
+        for said in (
+            (await opened.python(source)).stdout.decode(),
+            (await opened.exec(["python3", "-c", source])).stdout,
+        ):
+            assert str(Path(slot.__file__).parents[1]) not in str(said)
+            assert "envkit" not in str(said)
+            assert str(os.getpid()) not in re.findall(r"\d+", str(said))
+
+
+async def test_the_hosts_devices_are_used_and_not_touched() -> None:
+    source = """
+import os
+for name in ("null", "zero", "full", "random", "urandom"):
+    try: os.utime(f"/dev/{name}")
+    except OSError as error: print(error.strerror)
+open("/dev/null", "w").write("x")
+print(open("/dev/zero", "rb").read(2))
+"""
+    async with box() as opened:
+        result = await opened.python(source)
+        assert result.stdout.decode() == "Read-only file system\n" * 5 + "b'\\x00\\x00'\n", result.stderr
 
 
 @pytest.mark.parametrize(

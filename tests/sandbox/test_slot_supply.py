@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from sandbox.slots import SMALL, assert_healthy, box, slots
 
-from envkit.errors import InfraError
+from envkit.errors import InfraError, UsageError
 from envkit.sandbox import owners
 from envkit.sandbox.base import ExecLimits, KiB, MiB, SandboxSpec
 from envkit.sandbox.slot.backend import SlotBackend
@@ -111,7 +111,10 @@ def test_it_works_in_several_loops_and_threads_and_after_a_fork() -> None:
 
 
 async def test_closing_leaves_no_process_cgroup_or_record() -> None:
-    before = {record.owner.key + record.backend for record in owners.records("slot")}
+    def recorded() -> set[str]:
+        return {record.backend for record in owners.records("slot") if record.owner == owners.current()}
+
+    before = recorded()
     async with slots() as (backend, found):
         async with await backend.start(SandboxSpec()) as opened:
             await assert_healthy(opened)
@@ -122,7 +125,7 @@ async def test_closing_leaves_no_process_cgroup_or_record() -> None:
         assert all(root.is_dir() for root in roots)
     assert not any(owners.start_time(pid) for pid in pids)
     assert not any(root.exists() for root in roots)
-    assert {record.owner.key + record.backend for record in owners.records("slot")} <= before
+    assert recorded() <= before
 
 
 SUPERVISOR = """
@@ -214,6 +217,8 @@ async def test_an_image_is_a_folder_or_a_tar_archive(tmp_path: Path) -> None:
     (root / "usr/bin").mkdir(parents=True)
     (root / "etc").mkdir()
     (root / "etc/image").write_text("mine")
+    (root / "home").mkdir()
+    (root / "opt").write_text("no folder")
     for path in ["/bin/sh", "/bin/cat", *_libraries("/bin/sh"), *_libraries("/bin/cat")]:
         copy = Path(str(root) + os.path.realpath(Path(path).parent), Path(path).name)
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -231,6 +236,9 @@ async def test_an_image_is_a_folder_or_a_tar_archive(tmp_path: Path) -> None:
                 assert result.stdout == b"/home\nminex\n", result
                 assert (await opened.python("print(1)")).code == 127  # there is none in it
                 assert await opened.read("y") == b"x\n"
+            for missing in ({"workdir": "/home/user/x"}, {"folders": ("/opt",)}):
+                with pytest.raises(UsageError, match=r"no folder /(home/user/x|opt) in it"):
+                    await backend.start(SandboxSpec(image=image, **missing))
         folders = list(backend._images.folders)
         assert len(folders) == 1
     assert not folders[0].exists()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -12,7 +14,7 @@ from envkit import Environment, Message, Rollout, Score, SingleTurnEnv, Task, hf
 from envkit.dataset import Dataset
 from envkit.rows import Row
 from envkit.sandbox import ExecLimits, SandboxSpec
-from envkit.verify.code import Call, Verdict, judge_calls
+from envkit.verify.code import Call, Verdict, judge_calls, nothing_to_run
 from envkit.verify.code.programs.codec import Opaque
 
 from .answers import predicted_input, predicted_output
@@ -80,7 +82,7 @@ class OutputEnv(SingleTurnEnv[FunctionTask]):
         """1 where the predicted literal equals what f returns."""
         text = predicted_output(rollout.reply)
         if len(text) > LONGEST:
-            return Score(value=0.0, reason="too_long")
+            return Score.of(await nothing_to_run(rollout.fresh_sandbox, "too_long"))
         call = Call("predicted", (text,), expected=_due(rollout))
         return _score(await judge_calls(rollout.fresh_sandbox, READ, [call], compare=_equal), text)
 
@@ -92,7 +94,7 @@ class InputEnv(OutputEnv):
         """1 where f, called with the predicted arguments, returns the given value."""
         text = predicted_input(rollout.reply)
         if not text.startswith("f(") or len(text) > LONGEST:
-            return Score(value=0.0, answer=text[:200], reason="no_call_of_f")
+            return Score.of(await nothing_to_run(rollout.fresh_sandbox, "no_call_of_f", answer=text[:200]))
         captured: list[object] = []
 
         def keep(_expected: object, got: object) -> bool:
@@ -106,7 +108,7 @@ class InputEnv(OutputEnv):
             case [[tuple() as args, dict() as kwargs]] if _plain(captured):
                 call = Call("f", args, kwargs, expected=_due(rollout))
             case _:
-                return Score(value=0.0, answer=text, reason="arguments that are no plain values")
+                return _score(replace(read, correct=False, reason="arguments that are no plain values"), text)
         return _score(await judge_calls(rollout.fresh_sandbox, rollout.task.answer.code, [call], compare=_equal), text)
 
 
@@ -121,7 +123,7 @@ def _equal(expected: object, got: object) -> bool:
 
 def _plain(value: object) -> bool:
     match value:
-        case list() | tuple() | set() | frozenset():
+        case list() | tuple() | set() | frozenset() | deque():
             return all(map(_plain, value))
         case dict():
             return all(_plain(key) and _plain(item) for key, item in value.items())

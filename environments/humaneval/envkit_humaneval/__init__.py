@@ -9,7 +9,7 @@ from envkit import Environment, Message, Rollout, Score, SingleTurnEnv, Task, hf
 from envkit.dataset import Dataset
 from envkit.rows import Row
 from envkit.sandbox import SandboxSpec
-from envkit.verify.code import judge_asserts
+from envkit.verify.code import judge_asserts, nothing_to_run
 
 from .programs import completed, left_out, opening, replied
 
@@ -65,9 +65,10 @@ class ChatEnv(SingleTurnEnv[FunctionTask]):
         task: FunctionTask = rollout.task
         source = self.program(task, rollout.reply)
         if source is None:
-            return Score(value=0.0, reason="no_code")
+            return Score.of(await nothing_to_run(rollout.fresh_sandbox, "no_code"))
         if missing := left_out(task.code, task.entry_point, task.tests, source):
-            return Score(value=0.0, answer=source, reason=f"the reply leaves out {missing}, which the tests call")
+            reason = f"the reply leaves out {missing}, which the tests call"
+            return Score.of(await nothing_to_run(rollout.fresh_sandbox, reason, answer=source))
         verdict = await judge_asserts(
             rollout.fresh_sandbox,
             source,

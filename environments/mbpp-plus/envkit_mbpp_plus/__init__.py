@@ -13,7 +13,7 @@ from envkit.errors import EnvError
 from envkit.load import RowDataset
 from envkit.rows import Row
 from envkit.sandbox import ExecLimits, SandboxSpec
-from envkit.verify.code import Call, extract, judge_calls
+from envkit.verify.code import Call, extract, judge_calls, nothing_to_run
 
 from .inputs import restored
 from .programs import completed, plain
@@ -98,7 +98,7 @@ class ChatEnv(SingleTurnEnv[MbppTask]):
         task: MbppTask = rollout.task
         source = self.program(task, rollout.reply)
         if source is None:
-            return Score(value=0.0, reason="no_code")
+            return Score.of(await nothing_to_run(rollout.fresh_sandbox, "no_code"))
         reference = await self._reference(rollout)
         seconds = max(SECONDS, FACTOR * reference.seconds)
         calls = [

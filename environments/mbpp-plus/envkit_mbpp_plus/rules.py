@@ -1,13 +1,17 @@
 """When a value is right, by the rules of EvalPlus v0.3: equality, closeness of floats, and what single tasks allow.
 
-Values come from boxes as plain ones, so that `==` between them runs no code of the candidate's.
+Values come from boxes as plain ones, so that `==` between them runs no code of the candidate's. They may still be
+endless, as a range is, or chosen so as to collide: sets are made of the reference's values alone.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any, cast
+
+from .programs import LONG
 
 RELATIVE = 1e-7
 """Relative difference that floats may have."""
@@ -44,10 +48,20 @@ def rule(function: str, atol: float) -> Callable[[object, object], bool]:
 
 def _right(function: str, atol: float, value: Any, got: Any, arguments: Sequence[Any]) -> bool:
     if function in SETS:
-        return set(got) == set(value) or _close(value, got, atol)
+        return _same_elements(value, got) or _close(value, got, atol)
     if function in FOUND:
         return got == (value is not None and value is not False) if isinstance(got, bool) else _found(value, got)
     return got == value or _allowed(function, got, arguments) or _close(value, got, atol)
+
+
+def _same_elements(value: Iterable[Any], got: Iterable[Any]) -> bool:
+    """`set(got) == set(value)`, for results that are no longer than those that leave the box item by item."""
+    due, found = set(value), set[Any]()
+    for count, item in enumerate(islice(got, LONG + 1)):
+        if count == LONG or item not in due:
+            return False
+        found.add(item)
+    return len(found) == len(due)
 
 
 def _found(value: Any, got: Any) -> bool:

@@ -11,7 +11,7 @@ from envkit.dataset import Dataset
 from envkit.errors import UsageError
 from envkit.rows import Row
 from envkit.sandbox import SandboxSpec
-from envkit.verify.code import BrokenTests, extract, judge_asserts
+from envkit.verify.code import BrokenTests, extract, judge_asserts, nothing_to_run
 
 REVISION = "28441b6024e71d4a1c1c0f6bf171c935cd5a43f2"
 CHAT = "Complete this JavaScript function. Reply with the whole of it in one code block.\n```javascript\n{code}\n```"
@@ -68,13 +68,13 @@ class ChatEnv(SingleTurnEnv[FunctionTask]):
         task: FunctionTask = rollout.task
         source = self.program(task, rollout.reply)
         if source is None:
-            return Score(value=0.0, reason="no_code")
+            return Score.of(await nothing_to_run(rollout.fresh_sandbox, "no_code", language="javascript"))
         try:
             verdict = await judge_asserts(
                 rollout.fresh_sandbox, source, task.tests, function=task.entry_point, language="javascript"
             )
         except BrokenTests as broken:  # which no program passes, and MultiPL-E's own harness counts: so do its scores
-            return Score(value=0.0, answer=source, reason=str(broken))
+            verdict = await nothing_to_run(rollout.fresh_sandbox, str(broken), language="javascript", answer=source)
         return Score.of(verdict)
 
 

@@ -14,7 +14,16 @@ from envkit.errors import UsageError
 from envkit.load import RowDataset
 from envkit.rows import HubFileRows, Row
 from envkit.sandbox import ExecLimits, SandboxSpec
-from envkit.verify.code import Call, StdioCase, Verdict, as_json, extract, judge_calls, judge_stdio
+from envkit.verify.code import (
+    Call,
+    StdioCase,
+    Verdict,
+    as_json,
+    extract,
+    judge_calls,
+    judge_stdio,
+    nothing_to_run,
+)
 
 from .shapes import Case, ContestTask, read
 
@@ -78,7 +87,7 @@ class StdioCodeEnv(SingleTurnEnv[ContestTask]):
         task: ContestTask = rollout.task
         program = extract(rollout.reply, must_define=task.function)
         if program is None:
-            return Score(value=0.0, reason="no_code")
+            return Score.of(await nothing_to_run(rollout.fresh_sandbox, "no_code"))
         source = _with_imports(program.source)
         cases = [*task.examples, *task.hidden]
         verdict = await (_run(rollout, source, cases) if task.function is None else _call(rollout, source, cases))

@@ -173,8 +173,18 @@ class Sandbox(ABC):
 
         One at a time in a box, for each is written to /tmp/main.py; `exec` may be called at once as often as you like.
         """
-        await self.write("/tmp/main.py", source.encode("utf-8", "surrogatepass"))
+        if (refused := await self._placed(source)) is not None:
+            return refused
         return await self.exec(["python3", "/tmp/main.py", *argv], stdin=stdin, env=env, limits=limits)
+
+    async def _placed(self, source: str) -> ExecResult | None:
+        """Write /tmp/main.py. Where earlier programs left no room for it, or something in its place, that is how the
+        execution ends, and no failure of the sandbox."""
+        try:
+            await self.write("/tmp/main.py", source.encode("utf-8", "surrogatepass"))
+        except ValueError as error:
+            return ExecResult(126, None, "exit", b"", f"{error}\n".encode("utf-8", "backslashreplace"))
+        return None
 
     @abstractmethod
     async def spawn(

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from envkit.errors import InfraError, UsageError
+from envkit.sandbox import find
 from envkit.sandbox.base import Backend, ExecLimits, ExecResult, MiB, Sandbox, SandboxSpec
 from envkit.sandbox.canaries import Canaries, canaries
 from envkit.verify.code import Call, StdioCase, Verdict, judge_asserts, judge_calls, judge_stdio
@@ -88,7 +89,7 @@ async def conform(backend: Backend, folder: Path, attacks: Sequence[Attack]) -> 
     UsageError for a backend that isolates nothing; InfraError where a control fails: then nothing can be concluded.
     """
     async with canaries() as put_up:
-        found = await backend.available()
+        found = await find.able(backend)
         if isinstance(found, str):
             raise UsageError(f"The sandbox backend {backend.name!r} cannot be used here: {found}")
         if not found.isolated:
@@ -106,9 +107,8 @@ async def conform(backend: Backend, folder: Path, attacks: Sequence[Attack]) -> 
 
 async def _positive_control(backend: Backend) -> None:
     """The box runs programs, and the judges accept right answers."""
-    async with _box(backend) as box:
-        if complaint := await _unhealthy(box):
-            raise InfraError(f"The positive control failed, so that nothing can be concluded: {complaint}.")
+    if complaint := await _no_box(backend):
+        raise InfraError(f"The positive control failed, so that nothing can be concluded: {complaint}.")
     for task, right in RIGHT.items():
         for name, verdict in (await _verdicts(backend, task, right)).items():
             if not verdict.correct:
@@ -126,16 +126,28 @@ async def _contained(backend: Backend, attack: Attack, source: str, put_up: Cana
                 complaints += await _followed(box)
                 if complaint := await _unhealthy(box):
                     complaints.append(f"its box is not healthy afterwards: {complaint}")
-        except InfraError as error:
-            complaints.append(f"the sandbox failed: {error}")
         except TimeoutError:
             complaints.append(f"the sandbox hung for {HUNG:g} s")
-    async with _box(backend) as box:
-        if complaint := await _unhealthy(box):
-            raise InfraError(
-                f"No new box works after {attack.file}, so that nothing more can be concluded: {complaint}."
-            )
+        except Exception as error:  # noqa: BLE001 - of whatever kind a backend's failures are
+            complaints.append(_failed(backend, error))
+    if complaint := await _no_box(backend):
+        raise InfraError(f"No new box works after {attack.file}, so that nothing more can be concluded: {complaint}.")
     return complaints
+
+
+def _failed(backend: Backend, error: Exception) -> str:
+    return f"the sandbox {backend.name!r} failed: {error if isinstance(error, InfraError) else repr(error)}"
+
+
+async def _no_box(backend: Backend) -> str | None:
+    """Why a new box does not run programs; None where it does."""
+    try:
+        async with _box(backend) as box:
+            return await _unhealthy(box)
+    except UsageError:
+        raise
+    except Exception as error:  # noqa: BLE001 - as above
+        return _failed(backend, error)
 
 
 def _telling(result: ExecResult) -> list[str]:
@@ -180,8 +192,8 @@ async def _judged(backend: Backend, attack: Attack, source: str, put_up: Canarie
         return [f"there is no judge for tasks of the kind {attack.task!r}"]
     try:
         verdicts = await _verdicts(backend, attack.task, source)
-    except InfraError as error:
-        return [f"it could not be judged: {error}"]
+    except Exception as error:  # noqa: BLE001 - as above
+        return [f"it could not be judged: {_failed(backend, error)}"]
     return [f"{name} accepts it" for name, verdict in verdicts.items() if verdict.correct]
 
 

@@ -37,12 +37,14 @@ async def examine(name: str) -> Finding:
         return Finding(name, why=str(error))
     except TimeoutError:
         return Finding(name, why=f"It came to no end in {LONGEST:g} s.")
+    except Exception as error:  # noqa: BLE001 - another distribution's code
+        return Finding(name, why=f"The backend {name!r} broke: {error!r}")
 
 
 async def _examine(name: str) -> Finding:
     backend = find.backend(name, unsafe=name == find.UNSAFE)
     try:
-        found = await backend.available()
+        found = await find.able(backend)
         if isinstance(found, str):
             return Finding(name, why=found)
         if not found.isolated:

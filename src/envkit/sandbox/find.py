@@ -6,10 +6,12 @@ What isolates nothing is never chosen: it has to be asked for by saying that it 
 from __future__ import annotations
 
 import difflib
+from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from envkit.errors import InfraError, UsageError
+from envkit.errors import EnvkitError, InfraError, UsageError
+from envkit.sandbox import owners
 from envkit.sandbox.base import Backend, Capabilities, Network, SandboxSpec
 
 GROUP = "envkit.sandbox"
@@ -54,17 +56,55 @@ async def choose(spec: SandboxSpec | None = None) -> Backend:
             continue
         try:
             candidate = backend(name)
-            found = await candidate.available()
         except (UsageError, InfraError) as error:
             reasons.append((name, str(error)))
             continue
+        found = await able(candidate)
         if isinstance(found, Capabilities):
             found = _lacking(found, spec)
             if found is None:
                 return candidate
-        await candidate.close()
+        with suppress(Exception):  # it is not used, and that it does not even close is the lesser reason
+            await candidate.close()
         reasons.append((name, found))
     raise UsageError(_none_works(reasons))
+
+
+async def able(backend: Backend) -> Capabilities | str:
+    """What `Backend.available` says. One that breaks over it, as another distribution's may, has that as its reason."""
+    try:
+        found: Any = await backend.available()
+    except (UsageError, InfraError) as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001 - anybody's code
+        return f"The backend {backend.name!r} broke when it was asked what it can do here: {error!r}"
+    if isinstance(found, Capabilities | str):
+        return found
+    return f"The backend {backend.name!r} says neither what it can do here nor why it cannot be used: {found!r}"
+
+
+async def sweep(used: Backend) -> None:
+    """Take down what killed processes left, with this backend and with our own others. Of those only with the ones by
+    which something was left, and as far as it goes: what this machine lacks now, it may have had when that was made."""
+    try:
+        await used.sweep()
+    except EnvkitError:
+        raise
+    except Exception as error:
+        raise InfraError(f"The {used.name} sandbox could not sweep what was left: {error!r}") from error
+    for name in (*ORDER, UNSAFE):
+        if name != used.name.partition(":")[0] and _left_something(name):
+            with suppress(EnvkitError, OSError):
+                other = backend(name, unsafe=name == UNSAFE)
+                await other.sweep()
+                await other.close()
+
+
+def _left_something(name: str) -> bool:
+    try:
+        return name == UNSAFE or any(not record.owner.alive() for record in owners.records(name))
+    except (EnvkitError, OSError):
+        return False
 
 
 def network_kind(network: Network) -> str:
@@ -96,13 +136,22 @@ def _registered() -> dict[str, EntryPoint]:
 def _make(point: EntryPoint, variant: str | None, *, unsafe: bool) -> Backend:
     try:
         kind: Any = point.load()
-    except ImportError as error:
-        raise UsageError(f"The sandbox backend {point.name!r} ({point.value}) cannot be imported: {error}.") from error
+    except Exception as error:  # anybody's code, or a name that is not in it
+        words = f"The sandbox backend {point.name!r} ({point.value}) cannot be imported: {_said(error)}."
+        raise UsageError(words) from error
     if not (isinstance(kind, type) and issubclass(kind, Backend)):
         raise UsageError(f"The sandbox backend {point.name!r} ({point.value}) is no envkit.sandbox.Backend.")
-    if variant is not None:
-        return kind.variant(variant)
-    return kind(**{"unsafe": True} if unsafe else {})
+    try:
+        return kind(**{"unsafe": True} if unsafe else {}) if variant is None else kind.variant(variant)
+    except (UsageError, InfraError):
+        raise
+    except Exception as error:
+        words = f"The sandbox backend {point.name!r} ({point.value}) cannot be made: {_said(error)}."
+        raise UsageError(words) from error
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
 
 
 def _unknown(name: str) -> str:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import signal
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +20,8 @@ from pathlib import Path
 from envkit.errors import InfraError
 
 PROC = Path("/proc")
+_TEMPORARY = Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())
+"""The same for all processes of the user, whatever TMPDIR one of them has."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +36,18 @@ class Owner:
     """The pid namespace in which `pid` is meant."""
 
     @property
+    def of_this_boot(self) -> bool:
+        """Whether its numbers mean anything: those of an earlier boot are others' by now."""
+        return self.boot == _boot()
+
+    @property
     def key(self) -> str:
         """A word that names it, for labels, folders and files: "1234-567890"."""
         return f"{self.pid}-{self.started}"
 
     def alive(self) -> bool:
         """Whether it still runs. True also where that cannot be seen from here: in another pid namespace."""
-        if self.boot != _boot():
+        if not self.of_this_boot:
             return False
         return self.namespace != _namespace() or start_time(self.pid) == self.started
 
@@ -109,9 +118,31 @@ def start_time(pid: int) -> int | None:
     return None if fields[0] in "ZX" else int(fields[19])
 
 
+def kill(pid: int, is_meant: Callable[[], bool]) -> None:
+    """Kill a process if it is the one that is meant, which is asked while no other can get its number."""
+    try:
+        held = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
+    except OSError:  # it is gone
+        return
+    try:
+        with suppress(ProcessLookupError, PermissionError):
+            if held is None and is_meant():
+                os.kill(pid, signal.SIGKILL)
+            elif held is not None and is_meant():
+                signal.pidfd_send_signal(held, signal.SIGKILL)
+    finally:
+        if held is not None:
+            os.close(held)
+
+
 def user() -> str:
     """This user, in a word: the number where the system has one."""
     return str(os.getuid()) if hasattr(os, "getuid") else getpass.getuser()
+
+
+def is_ours(found: os.stat_result) -> bool:
+    """Whether a file is this user's; where files have no such owners, the folder for temporary ones is the user's."""
+    return not hasattr(os, "getuid") or found.st_uid == os.getuid()
 
 
 def _exists(pid: int) -> bool:
@@ -134,12 +165,13 @@ def _path(record: Record) -> Path:
 def _folder() -> Path:
     """The folder of this user's records; InfraError where somebody else could have planted some."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")
-    top = Path(runtime, "envkit") if runtime and Path(runtime).is_dir() else Path(f"/tmp/envkit-{os.getuid()}")
+    top = Path(runtime, "envkit") if runtime and Path(runtime).is_dir() else _TEMPORARY / f"envkit-{user()}"
     for folder in (top, top / "owners"):
         with suppress(FileExistsError):
             folder.mkdir(mode=0o700)
         found = folder.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        planted = not is_ours(found) or (os.name == "posix" and found.st_mode & 0o022)
+        if not stat.S_ISDIR(found.st_mode) or planted:
             raise InfraError(f"{folder} is not a folder that only you can write: remove it, or set XDG_RUNTIME_DIR.")
     return top / "owners"
 

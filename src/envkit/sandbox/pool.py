@@ -163,13 +163,13 @@ class Boxes:
             ending.result()
 
     async def _prepare(self, spec: SandboxSpec | None) -> Backend:
-        if (backend := self._given) is None:
-            from envkit.sandbox import find
+        from envkit.sandbox import find
 
+        if (backend := self._given) is None:
             backend = await find.choose(spec)
-        elif isinstance(why := await backend.available(), str):
+        elif isinstance(why := await find.able(backend), str):
             raise UsageError(f"The sandbox backend {backend.name!r} cannot be used here: {why}")
-        await backend.sweep()
+        await find.sweep(backend)
         self._backend = backend
         return backend
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from envkit.errors import InfraError, UsageError
+from envkit.sandbox import owners
 from envkit.sandbox.base import (
     Backend,
     Capabilities,
@@ -35,7 +36,6 @@ from envkit.sandbox.base import (
     SandboxSpec,
     relative_to_workdir,
 )
-from envkit.sandbox.owners import start_time
 from envkit.sandbox.running import Running
 
 if TYPE_CHECKING:
@@ -131,7 +131,8 @@ class _Box(Sandbox):
         env: Mapping[str, str] | None = None,
         limits: ExecLimits | None = None,
     ) -> ExecResult:
-        await self.write("/tmp/main.py", source.encode("utf-8", "surrogatepass"))
+        if (refused := await self._placed(source)) is not None:
+            return refused
         main = str(self._host("/tmp/main.py"))
         return await self.exec(["python3", main, *argv], stdin=stdin, env=env, limits=limits)
 
@@ -227,6 +228,7 @@ class _Program(Running, asyncio.SubprocessProtocol):
         self._mark, self._ended = mark, ended
         self._transport: asyncio.SubprocessTransport | None = None
         self._open = 1 if interactive else 2
+        self._began: int | None = None
         self._exited_at = 0.0
         self._writable = asyncio.Event()
         self._writable.set()
@@ -253,6 +255,7 @@ class _Program(Running, asyncio.SubprocessProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.SubprocessTransport, transport)
+        self._began = owners.start_time(self._transport.get_pid())
 
     def pause_writing(self) -> None:
         self._writable.clear()
@@ -290,8 +293,10 @@ class _Program(Running, asyncio.SubprocessProtocol):
 
     async def _stop(self) -> None:
         if self._transport is not None and self._transport.get_returncode() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._transport.get_pid(), signal.SIGKILL)
+            pid = self._transport.get_pid()
+            if owners.start_time(pid) in (None, self._began):  # or it is another's, who got the number of a group gone
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(pid, signal.SIGKILL)
         _kill_marked(self._mark)
 
     def _flow(self, on: bool) -> None:
@@ -303,7 +308,7 @@ class _Program(Running, asyncio.SubprocessProtocol):
 
 def _new_root() -> Path:
     pid = os.getpid()
-    return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{_namespace()}-{pid}-{start_time(pid) or 0}-")).resolve()
+    return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{_namespace()}-{pid}-{owners.start_time(pid) or 0}-")).resolve()
 
 
 def _namespace() -> int:
@@ -319,8 +324,7 @@ def _kill_marked(mark: str) -> None:
     for _ in range(50):
         found = [pid for pid in _pids() if wanted in _environ(pid)]
         for pid in found:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
+            owners.kill(pid, lambda pid=pid: wanted in _environ(pid))
         if not found:
             return
 
@@ -341,7 +345,7 @@ def _sweep() -> int:
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}{_namespace()}-*-*-*"):
         pid, started = (int(part) if part.isdigit() else 0 for part in folder.name.split("-")[3:5])
         with contextlib.suppress(FileNotFoundError):
-            if folder.lstat().st_uid == os.getuid() and start_time(pid) != started:
+            if owners.is_ours(folder.lstat()) and owners.start_time(pid) != started:
                 _kill_marked(f"{os.path.realpath(folder)}#")
                 _remove(folder)
                 swept += 1

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter, OrderedDict, defaultdict, deque
 from typing import Any
 
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envkit.verify.code import as_json, exact, unordered, within
+from envkit.verify.code.calls import shown
 from envkit.verify.code.channel import frame, is_tree
 from envkit.verify.code.output import compare_output
 from envkit.verify.code.programs.codec import DEPTH, Opaque, pack, to_text, unpack
@@ -110,10 +112,79 @@ def test_the_reader_takes_nothing_else() -> None:
         unpack(nested)
 
 
-def test_elements_made_to_collide_are_refused() -> None:
-    prime = (1 << 61) - 1
-    with pytest.raises(ValueError, match="one hash"):
-        unpack({"s": [{"i": hex(n * prime)} for n in range(2**53 // prime + 2, 2000)]})
+PRIME = (1 << 61) - 1
+COLLIDE = [{"i": hex(n * PRIME)} for n in range(1, 60_001)]
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"s": COLLIDE},
+        {"z": COLLIDE},
+        {"d": [[key, 0] for key in COLLIDE]},
+        {"k": ["Counter", [[key, 0] for key in COLLIDE]]},
+        [{"s": COLLIDE[n : n + 3000]} for n in range(0, 57_000, 500)],
+    ],
+    ids=["set", "frozenset", "dict", "Counter", "many sets"],
+)
+def test_elements_made_to_collide_are_refused_in_good_time(tree: Any) -> None:
+    started = time.thread_time()
+    with pytest.raises(ValueError, match="collide"):
+        unpack(tree)
+    assert time.thread_time() - started < 3
+
+
+def test_large_sets_that_are_honest_are_read() -> None:
+    for value in (
+        set(range(200_000)),
+        {n * 12345678901: n for n in range(100_000)},
+        {(n, str(n)) for n in range(9999)},
+    ):
+        assert crossed(value) == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        True,
+        -1,
+        1.5,
+        "it's",
+        b"x",
+        [],
+        [1, [2]],
+        (),
+        (1,),
+        (1, 2),
+        set(),
+        {1},
+        {},
+        {"a": [1]},
+        range(3),
+        1j,
+        frozenset(),
+    ],
+)
+def test_a_value_is_shown_as_python_does(value: Any) -> None:
+    assert shown(value) in (repr(value), "range(0, 3, 1)")  # which is `range(0, 3)` in full
+
+
+def test_a_large_value_is_shown_at_no_cost() -> None:
+    huge = 10**6000
+    many = list(range(100_000))
+    assert shown([huge, deque([huge])]) == "[an integer of 19932 bits, deque(an integer of 19932 bits)]"
+    started = time.thread_time()
+    for value in (
+        [many] * 1000,
+        {"a": many},
+        (range(10**6000),),
+        "\ud800" * (4 << 20),
+        [Counter(many)],
+        Opaque("x" * 200),
+    ):
+        assert len(shown(value)) <= 301
+    assert time.thread_time() - started < 0.5
 
 
 @pytest.mark.parametrize(
@@ -217,5 +288,7 @@ def test_unordered_counts_elements() -> None:
     assert unordered({"a", "b"}, ("b", "a"))
     assert not unordered([1, 2, 2], [1, 1, 2])
     assert not unordered([1], [True])
+    assert not unordered([1], [deque([10**5000])])
+    assert unordered([deque([1, 2.0])], (deque([1.0, 2]),))
     assert unordered("ab", "ab")
     assert not unordered("ab", "ba")

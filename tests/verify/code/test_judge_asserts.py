@@ -43,6 +43,7 @@ async def test_canonical_solutions_of_humaneval_pass(fresh: Fresh) -> None:
         ("def f(x): x.append(1); x[0].append(2)", "xs = [[]]\nf(xs)\nassert xs == [[2], 1]"),
         ("def f(d, s, b): d.clear(); s.add(1); b.extend(b'x')", "d, s, b = {1: 2}, set(), bytearray()\nf(d, s, b)\nassert (d, s, b) == ({}, {1}, b'x')"),  # noqa: E501
         ("def f(x): raise ValueError(f'no {x}')", "try: f(1)\nexcept ValueError as error: assert str(error) == 'no 1'\nelse: assert 0"),  # noqa: E501
+        ("def f(x): return b'\\xff'.decode()", "try: f(1)\nexcept ValueError as error: assert type(error).__name__ == 'UnicodeDecodeError'\nelse: assert 0"),  # noqa: E501
         ("class Own(KeyError): pass\ndef f(x): raise Own(x)", "try: f(1)\nexcept KeyError as error: assert type(error).__name__ == 'Own'"),  # noqa: E501
         ("def f(*, a): return {(a, 1): {2.5, None}, 'b': (b'', range(3))}", "assert f(a=1) == {(1, 1): {2.5, None}, 'b': (b'', range(3))}"),  # noqa: E501
         ("import sys\nprint('passed'); print('x', file=sys.stderr)\ndef f(): print('y'); return 1", "print('z')\nassert f() == 1"),  # noqa: E501
@@ -74,6 +75,30 @@ async def test_what_is_wrong_fails_and_says_how(fresh: Fresh, source: str, reaso
     verdict = await judge_asserts(fresh, source, "assert f(1) == 1", function="f", limits=SHORT)
     assert not verdict
     assert reason in (verdict.reason or "")
+
+
+ENDS = [
+    "def f(x): raise StopIteration",
+    "def f(x): return next(iter([]))",
+    "class End(StopIteration): pass\ndef f(x): raise End(1)",
+    "def f(x): raise StopAsyncIteration",
+    "def f(x): raise GeneratorExit",
+    "f = iter([]).__next__",
+]
+
+
+@pytest.mark.parametrize("source", ENDS)
+async def test_no_error_ends_a_loop_of_the_tests(fresh: Fresh, source: str) -> None:
+    tests = (
+        "assert all(map(lambda x: candidate(x) == -1, [1, 2]))",
+        "for got in map(candidate, [1, 2]): assert got == -1",
+        "assert [*filter(lambda x: candidate(x) != -1, [1, 2])] == []",
+        "def each():\n    yield candidate(1) == -1\nassert all(each())",
+        "import asyncio\nasync def each():\n    yield candidate(1) == -1\n"
+        "async def main():\n    async for right in each(): assert right\nasyncio.run(main())",
+    )
+    for test in tests:
+        assert not await judge_asserts(fresh, source, test, function="f", limits=SHORT), test
 
 
 async def test_tests_may_import_what_is_installed(fresh: Fresh) -> None:

@@ -18,6 +18,7 @@ from envkit.verify.code import (
     judge_asserts,
     judge_calls,
     judge_stdio,
+    nothing_to_run,
 )
 from envkit.verify.code.toolchain import Toolchain, interpreter
 
@@ -45,11 +46,22 @@ async def test_a_reply_is_judged_with_its_span(fresh: Fresh) -> None:
     assert reply[slice(*score.span)] == verdict.answer
 
 
-async def test_no_program_is_wrong_and_needs_no_box() -> None:
+async def test_where_there_is_no_program_the_verdict_names_the_interpreter(fresh: Fresh) -> None:
+    for verdict in (
+        await judge_calls(fresh, None, SUMS),
+        await judge_stdio(fresh, None, [StdioCase("", "")]),
+        await judge_asserts(fresh, None, "assert f() == 1", function="f"),
+        await nothing_to_run(fresh, "it is too long", answer="x"),
+    ):
+        assert not verdict
+        assert (verdict.interpreter or "").startswith("CPython 3.")
+    assert (verdict.reason, verdict.answer) == ("it is too long", "x")
+
+
+async def test_what_cannot_be_called_is_a_mistake() -> None:
     def none() -> Any:
         raise AssertionError
 
-    assert not await judge_calls(none, None, SUMS)
     with pytest.raises(UsageError, match="nothing to judge"):
         await judge_calls(none, "x = 1", [])
     with pytest.raises(UsageError, match="no function to call"):

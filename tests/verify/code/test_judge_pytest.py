@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from envkit.errors import InfraError, UsageError
 from envkit.verify.code import Fresh, judge_pytest, repository
+from envkit.verify.code.altered import altered
 
 TESTS = {"tests/test_m.py": b"from m import f\ndef test_a(): assert f(1) == 1\ndef test_b(): assert f(2) == 4\n"}
 IDS = ["tests/test_m.py::test_a", "tests/test_m.py::test_b"]
@@ -58,11 +60,116 @@ TestReport.from_item_and_call = classmethod(passing)
 """
 
 
-async def test_a_pytest_that_was_told_to_pass_everything_is_found_out(with_pytest: Fresh) -> None:
-    for source in (b"def f(x): return x", RIGHT):
-        verdict = await judge_pytest(with_pytest, {"m.py": source + PATCHED}, TESTS, expected=IDS)
-        assert not verdict
-        assert verdict.reason == "a test that must fail was not reported so: how tests are run was changed"
+SPARING = b"""
+import _pytest.python
+run = _pytest.python.Function.runtest
+def runtest(self):
+    try:
+        run(self)
+    except Exception:
+        if len(self.name) == len("test_") + 12:
+            raise
+_pytest.python.Function.runtest = runtest
+"""
+EQUAL = b"""
+class Equal(int):
+    def __eq__(self, other):
+        return True
+    __hash__ = int.__hash__
+def f(x): return Equal()
+"""
+FORGED = b"""
+import gc, os
+def f(x):
+    for say in gc.get_objects():
+        if getattr(say, "__qualname__", "") == "main.<locals>.say":
+            for test in ("test_a", "test_b"):
+                say({"id": "tests/test_m.py::" + test, "when": "call", "outcome": "passed", "xfail": False, "why": ""})
+            say({"end": 0})
+            os._exit(0)
+"""
+
+
+@pytest.mark.parametrize(
+    "source",
+    [b"def f(x): return x" + PATCHED, RIGHT + PATCHED, b"def f(x): return x" + SPARING, EQUAL, FORGED],
+    ids=["reports", "reports of right code", "all but a random name", "equal to all", "forged"],
+)
+async def test_a_pytest_that_was_told_to_pass_everything_is_found_out(with_pytest: Fresh, source: bytes) -> None:
+    verdict = await judge_pytest(with_pytest, {"m.py": source}, TESTS, expected=IDS)
+    assert not verdict
+    assert verdict.reason == "a test that must fail was not reported so: how tests are run was changed"
+
+
+SHAPES = b"""
+import pytest
+from m import f
+
+class TestClass:
+    def test_method(self):
+        assert f(2) == 4, "a message"
+
+@pytest.mark.parametrize("x", [1, -1])
+def test_parameters(x):
+    assert (
+        [f(x)] == [1]
+    )
+
+@pytest.fixture
+def two():
+    yield 2
+
+def test_fixture(two): assert f(two) == 4
+
+def test_no_literal():
+    assert f(2) == f(-2)
+
+def test_approx():
+    assert f(2.0) == pytest.approx(4)
+
+def test_text():
+    caf\xc3\xa9 = "\xc3\xa9"; assert caf\xc3\xa9 * f(1) == "\xc3\xa9"
+
+def test_raises():
+    with pytest.raises(TypeError):
+        f("x")
+
+def test_may_return():
+    if f(1):
+        return
+    assert f(1) == 2
+
+def test_loop():
+    for x in ():
+        assert f(x) == 3
+
+def test_empty(): assert [x for x in () if f(x)] == []
+"""
+
+
+@pytest.mark.parametrize(
+    "tests", [SHAPES, b"from m import f\ndef test_raises():\n    f(1)\n", SHAPES.replace(b"\n", b"\r\n")]
+)
+async def test_right_code_passes_tests_of_every_shape(with_pytest: Fresh, tests: bytes) -> None:
+    verdict = await judge_pytest(with_pytest, {"m.py": RIGHT}, {"./test_shapes.py": tests})
+    assert verdict, verdict.reason
+
+
+def test_an_altered_test_differs_in_one_value() -> None:
+    made, ids = altered(
+        {"t.py": SHAPES}, {"t.py::test_parameters", "t.py::test_raises", "t.py::TestClass::test_method"}
+    )
+    assert ids == {"t.py::test_parameters", "t.py::TestClass::test_method"}
+    changed = [(a, b) for a, b in zip(SHAPES.splitlines(), made["t.py"].splitlines(), strict=True) if a != b]
+    assert [a for a, _ in changed] == [b'        assert f(2) == 4, "a message"', b"        [f(x)] == [1]"]
+    assert all(
+        re.fullmatch(rb'        (assert f\(2\) == [56], "a message"|\[f\(x\)\] == \[[23]\])', b) for _, b in changed
+    )
+
+
+async def test_what_is_not_expected_may_fail(with_pytest: Fresh) -> None:
+    tests = {"test_m.py": TESTS["tests/test_m.py"] + b"def test_c(missing): assert f(1) == 1\n"}
+    assert await judge_pytest(with_pytest, {"m.py": RIGHT}, tests, expected=["test_m.py::test_a", "test_m.py::test_b"])
 
 
 async def test_the_candidate_configures_nothing_and_replaces_no_test(with_pytest: Fresh) -> None:

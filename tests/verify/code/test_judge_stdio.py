@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import pytest
 
-from envkit.errors import EnvError, UsageError
-from envkit.sandbox.base import ExecLimits
+from envkit.errors import EnvError, InfraError, UsageError
+from envkit.sandbox.base import ExecLimits, Sandbox
 from envkit.verify.code import Fresh, StdioCase, judge_stdio
+from envkit.verify.code.toolchain import TOOLCHAINS, interpreter
 
 CASES = [StdioCase("3\n1 2 3\n", "6\n"), StdioCase("2\n-1 5\n", "4"), StdioCase("1\n0\n", "0\n")]
 SHORT = ExecLimits(wall=2, cpu=2)
@@ -52,6 +54,67 @@ async def test_what_goes_wrong_fails_and_says_how(fresh: Fresh, source: str, rea
     assert not verdict
     assert len(verdict.cases) == 1
     assert any(each in (verdict.reason or "") for each in reason.split("|")), verdict.reason
+
+
+COUNTS = """
+import os, sys
+runs = 0
+for folder in (".", "/tmp", "/dev/shm"):
+    for name in ("runs", ".runs"):
+        try:
+            runs = max(runs, int(open(f"{folder}/{name}").read()))
+        except OSError:
+            pass
+        with open(f"{folder}/{name}", "w") as file:
+            file.write(str(runs + 1))
+print([6, 4, 0][runs])
+"""
+
+
+async def test_a_program_keeps_nothing_from_one_case_to_the_next(fresh: Fresh) -> None:
+    verdict = await judge_stdio(fresh, COUNTS, CASES)
+    assert [case.got for case in verdict.cases] == ["6\n", "6\n"]
+    script = "n=$(cat runs || echo 0); echo $((n + 1)) > runs; set -- 6 4 0; shift $n; echo $1"
+    assert not await judge_stdio(fresh, script, CASES, language="bash")
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
+async def test_a_compiled_program_keeps_nothing_either(fresh: Fresh) -> None:
+    source = """
+#include <stdio.h>
+int main() {
+    int runs = 0;
+    FILE *kept = fopen("runs", "r");
+    if (kept) fscanf(kept, "%d", &runs);
+    kept = fopen("runs", "w");
+    fprintf(kept, "%d", runs + 1);
+    printf("%d\\n", runs == 0 ? 6 : runs == 1 ? 4 : 0);
+}
+"""
+    verdict = await judge_stdio(fresh, source, CASES, language="c")
+    assert [case.got for case in verdict.cases] == ["6\n", "6\n"]
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
+async def test_half_a_toolchain_is_no_verdict(fresh: Fresh) -> None:
+    """A compiler without the headers of the C library, as Debian's gcc without libc6-dev."""
+    bare = replace(TOOLCHAINS["c"], compile=("gcc", "-nostdinc", "-o", "main", "main.c"))
+    async with fresh() as box:
+        assert (await box.exec(["gcc", "--version"])).ok
+        with pytest.raises(
+            InfraError, match=r"no program of three lines compiles .*math\.h.* Install gcc and libc6-dev"
+        ):
+            await interpreter(replace_backend(box), bare)
+    unlinked = replace(TOOLCHAINS["c"], compile=("gcc", "-nostdlib", "-o", "main", "main.c"))
+    async with fresh() as box:
+        with pytest.raises(InfraError, match="Install gcc and libc6-dev"):
+            await interpreter(replace_backend(box), unlinked)
+
+
+def replace_backend(box: Sandbox) -> Sandbox:
+    """The same box as one of a kind that nobody has asked yet."""
+    box.backend = "half a toolchain"
+    return box
 
 
 async def test_every_case_is_run_where_asked(fresh: Fresh) -> None:

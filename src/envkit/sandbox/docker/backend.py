@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import secrets
 import socket
 from dataclasses import asdict
@@ -18,7 +17,8 @@ from typing import Any
 from envkit.errors import InfraError, UsageError
 from envkit.sandbox import find, owners, ways
 from envkit.sandbox.base import Backend, Capabilities, Sandbox, SandboxSpec
-from envkit.sandbox.docker.box import RESERVE, DockerBox, remove
+from envkit.sandbox.docker import address as addresses
+from envkit.sandbox.docker.box import FIRST_USER, KEEPER, RESERVE, USERS, DockerBox, remove
 from envkit.sandbox.docker.daemon import Daemon, Refused
 
 IMAGE = "envkit-sandbox"
@@ -30,12 +30,6 @@ OWNER, USER, HOST = "envkit.owner", "envkit.uid", "envkit.host"
 
 NETWORKS = {"none": "none", "loopback": "none", "allow": "none", "open": "bridge"}
 """By the words of `Capabilities.network`. Docker's network "none" is a namespace with a loopback device of its own."""
-
-KEEPER = 65534
-"""The user of the box's own two processes, whom its programs cannot signal."""
-
-FIRST_USER, USERS = 1_000_000_000, 1_000_000_000
-"""Each box has a user of its own, drawn from these: the kernel counts processes by user, over all containers."""
 
 GVISOR = "runsc"
 GVISOR_NOTES = (
@@ -58,6 +52,7 @@ class DockerBackend(Backend):
         if runtime is not None:
             self.name = f"docker:{runtime}"
         self._daemon = Daemon(address)
+        self._recorded: owners.Record | None = None
 
     @classmethod
     def variant(cls, word: str) -> DockerBackend:
@@ -73,7 +68,7 @@ class DockerBackend(Backend):
         except Refused as refusal:
             return self._no_image(self._image) if refusal.status == 404 else str(refusal)
         except InfraError:
-            return f"No docker daemon answers at {self._daemon.address}: start one (as root, `setsid dockerd &`)."
+            return addresses.silent(self._daemon.address)
         if self._runtime is not None and self._runtime not in info["Runtimes"]:
             known = ", ".join(sorted(info["Runtimes"]))
             return (
@@ -103,6 +98,7 @@ class DockerBackend(Backend):
         ways.check(spec)
         if why := self._unreachable():
             raise InfraError(why)
+        self._record()
         name = f"envkit-{owners.current().key}-{secrets.token_hex(6)}"
         user = 0 if spec.root else FIRST_USER + secrets.randbelow(USERS)
         try:
@@ -121,33 +117,39 @@ class DockerBackend(Backend):
             raise
 
     async def sweep(self) -> int:
-        """Remove the containers of this user's dead processes on this machine."""
+        """Remove the containers of this user's dead processes on this machine: those of this daemon, which their labels
+        tell. The records only say to others that there is something to sweep."""
         if self._unreachable():
             return 0
+        dead = [each for each in owners.records("docker") if not each.owner.alive()]
         mine = [f"{OWNER}", f"{USER}={owners.user()}", f"{HOST}={socket.gethostname()}"]
         found = await self._daemon.call("containers", all=True, filters={"label": mine})
         left = [one["Id"] for one in found if not _owner(one["Labels"][OWNER]).alive()]
         await asyncio.gather(*[remove(self._daemon, container) for container in left])
+        for record in dead:
+            if self._daemon.address in record.things.get("daemons", ()):
+                owners.drop(record)
         return len(left)
 
     async def close(self) -> None:
+        recorded, self._recorded = self._recorded, None
+        if recorded is not None and recorded.owner == owners.current():
+            owners.drop(recorded)
         await self._daemon.close()
+
+    def _record(self) -> None:
+        """Once in a process, before its first box."""
+        if self._recorded is None or self._recorded.owner != owners.current():
+            things = {"daemons": [self._daemon.address]}
+            self._recorded = owners.Record(owners.current(), f"docker-{id(self):x}", things)
+            owners.write(self._recorded)
 
     @property
     def _gvisor(self) -> bool:
         return (self._runtime or "").startswith(GVISOR)
 
     def _unreachable(self) -> str:
-        """Why no call can succeed, as far as the address and its socket tell; "" where one may."""
-        address = self._daemon.address
-        if not address.startswith(("unix://", "tcp://")):
-            return f"The docker daemon at {address} is reached in a way that is not supported: use unix:// or tcp://."
-        path = address.removeprefix("unix://")
-        if address.startswith("tcp://") or os.access(path, os.R_OK | os.W_OK):
-            return ""
-        if os.path.exists(path):
-            return f"{path} is not open to you: have yourself added to the group docker and log in again."
-        return f"No docker daemon answers at {address}: start one (as root, `setsid dockerd &`)."
+        return addresses.unreachable(self._daemon.address)
 
     def _no_image(self, image: str) -> str:
         how = BUILD if image == IMAGE else f"`docker pull {image}`"
@@ -161,11 +163,14 @@ class DockerBackend(Backend):
             places |= {"/tmp": "mode=1777", **dict.fromkeys((spec.workdir, *spec.folders), "mode=755")}
         own = f"rw,nosuid,nodev,exec,size={limits.disk},nr_inodes={limits.files},uid={user},gid={user}"
         owner = json.dumps(asdict(owners.current()))
+        # The box's own two processes are another user's than its programs, who cannot signal them. Where that is root,
+        # our scripts are root's too and may kill; programs have no capability at all, and cannot gain this one.
+        keeper, capabilities = (KEEPER, []) if spec.root else (0, ["KILL"])
         return {
             "Image": spec.image or self._image,
             "Entrypoint": ["sleep", str(max(1, round(spec.lifetime)))],
             "Cmd": [],
-            "User": f"{KEEPER}:{KEEPER}",
+            "User": f"{keeper}:{KEEPER}",
             "WorkingDir": spec.workdir if spec.root else "/",
             "Hostname": "box",
             "Env": ["LANG=C.UTF-8"],
@@ -184,10 +189,12 @@ class DockerBackend(Backend):
                 "NanoCpus": round(CPUS * 1e9),
                 "OomScoreAdj": 500,
                 "CapDrop": ["ALL"],
+                "CapAdd": capabilities,
+                "GroupAdd": [str(user)],
                 "SecurityOpt": ["no-new-privileges:true", f"seccomp={SECCOMP.read_text()}"],
                 "LogConfig": {"Type": "none", "Config": {}},
                 "Ulimits": [
-                    {"Name": "core", "Soft": 0, "Hard": 0},
+                    {"Name": "core", "Soft": 1, "Hard": 1},  # as in a slot, see `slot.run.CORE_BYTES`
                     {"Name": "nofile", "Soft": OPEN_FILES, "Hard": OPEN_FILES},
                     {"Name": "msgqueue", "Soft": 0, "Hard": 0},
                 ],

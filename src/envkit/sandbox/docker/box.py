@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import posixpath
+import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from envkit.errors import InfraError, UsageError
 from envkit.sandbox.base import ExecLimits, ExecResult, MiB, Process, Sandbox, SandboxSpec, relative_to_workdir
 from envkit.sandbox.docker.daemon import Daemon, Refused
-from envkit.sandbox.docker.program import MARK, Program, Usage
+from envkit.sandbox.docker.program import Program, Usage
 from envkit.sandbox.ways import Ways
 
 RESERVE = 40
@@ -31,15 +32,44 @@ INLINE = 100_000
 MISSING, IRREGULAR = 44, 45
 """Exit codes of the scripts below; tools use 1 and 2."""
 
-KILL_ALL = "kill -9 -1 2>/dev/null"
-KILL_OTHERS = """
-for folder in /proc/[0-9]*; do
-    pid=${folder#/proc/}
-    spare() { [ "$pid" = $$ ] || grep -qE "$1" "$folder/environ"; }
-    spare "$1" || spare "$1" || spare "$1" || kill -9 "$pid"
-done 2>/dev/null
+ATTEMPTS = 3
+"""To clear a box: our shell may be what the kernel kills where the box's memory is used up."""
+
+FIRST_USER, USERS = 1_000_000_000, 1_000_000_000
+"""Each box has a user of its own, drawn from these: the kernel counts processes by user, over all containers. So has
+each program its group, by which its processes are known from those of others: no program can change it."""
+
+KEEPER = 65534
+"""The group of the box's own processes and of our scripts, which no program has."""
+
+CLEAR = f"""
+walk() {{
+    left= new=
+    for folder in /proc/[0-9]*; do
+        state= group=0 pid=${{folder#/proc/}}
+        while read -r key value _; do
+            case $key in State:) state=$value ;; Gid:) group=$value; break ;; esac
+        done <$folder/status
+        case " $1 $state " in *" $group "* | *" [ZX] "*) continue ;; esac
+        [ "$group" -ge {FIRST_USER} ] || continue
+        kill -9 $pid
+        left=1
+        case " $killed " in *" $pid "*) ;; *) new=1 killed="$killed $pid" ;; esac
+    done
+}}
+{{
+    killed= round=0 stopped=
+    walk "$1"
+    while [ $left ] && [ $((round += 1)) -lt 1000 ]; do
+        walk "$1"
+        [ ! $new ] || {{ stopped=1; kill -STOP -1; }}
+    done
+    [ ! $stopped ] || kill -CONT -1
+}} 2>/dev/null
+[ ! $left ] || exit 1
 """
-"""Asks three times, because a process shows no environment in the middle of its execve."""
+"""Kills the programs of all groups but those in $1. What forks faster than it is found is stopped first, all at once,
+and with it, for a moment, what is spared. It starts nothing itself, for which there may be no room."""
 
 ACCOUNT = """
 cd /sys/fs/cgroup || exit 0
@@ -51,7 +81,12 @@ exit 0
 """
 """What the box has used, as its kernel says: cgroup 2 and cgroup 1."""
 
-PYTHON = 'printf %s "$1" >/tmp/main.py || exit 126; shift; exec python3 /tmp/main.py "$@"'
+PYTHON = """
+[ ! -e /tmp/main.py ] || [ -f /tmp/main.py ] && [ ! -h /tmp/main.py ] || rm -rf /tmp/main.py
+printf %s "$1" >/tmp/main.py || exit 126
+shift
+exec python3 /tmp/main.py "$@"
+"""
 READ = f'[ -e "$1" ] || exit {MISSING}; [ -f "$1" ] || exit {IRREGULAR}; exec cat -- "$1"'
 WRITE = f"""
 mkdir -p -- "$2" || exit 1
@@ -196,7 +231,14 @@ class DockerBox(Sandbox):
             if self._broken:
                 raise InfraError(self._broken)
             await self._make_room(limits)
-            program = Program(self._daemon, limits, interactive=interactive, end=self._end, settled=self._settle)
+            program = Program(
+                self._daemon,
+                limits,
+                group=FIRST_USER + secrets.randbelow(USERS),
+                interactive=interactive,
+                end=self._end,
+                settled=self._settle,
+            )
             self._live.add(program)
             self._before[program] = self._used
             if len(self._live) > 1:
@@ -256,29 +298,48 @@ class DockerBox(Sandbox):
             return cpu, used.peak if alone and used.peak > before.peak else None, used.oom_kills > before.oom_kills
 
     async def _clear(self, ended: Program | None = None) -> Usage:
-        """Kill every process of the box's user that belongs to no program that goes on running."""
-        spared = [one.mark for one in self._live if one is not ended]
-        kill = KILL_OTHERS if spared else KILL_ALL
-        self._used = await self._inside(f"{kill}\n{ACCOUNT}", f"{MARK}=({'|'.join(spared)})")
+        """Kill every process of a program that does not go on running."""
+        spared = " ".join(str(one.group) for one in self._live if one is not ended)
+        self._used = await self._inside(CLEAR + ACCOUNT, spared)
         return self._used
 
     async def _inside(self, script: str, *argv: str) -> Usage:
         """A script of our own in the box, beside its programs. A box that cannot run it is taken down."""
-        user = f"{self._user}:{self._user}"
-        command = ["/bin/sh", "-c", script, "sh", *argv]
         try:
             async with asyncio.timeout(ENTERING):
-                created = await self._daemon.call("exec_create", self._container, command, user=user, workdir="/")
-                account = await self._daemon.call("exec_start", created["Id"])
-                if (await self._daemon.call("exec_inspect", created["Id"]))["ExitCode"] == 0:
-                    return Usage.of(account)
-            self._broken = "The box was taken down: its programs left no room to enter it, or ended it."
+                for _ in range(ATTEMPTS):
+                    code, said = await self._entered(script, *argv)
+                    if code == 0:
+                        return Usage.of(said)
+            why = "The box was taken down: its programs left no room to enter it, or ended it."
         except Refused as refusal:
-            self._broken = self._broken or f"The box is gone, by its lifetime or by somebody's hand. {refusal}"
+            why = f"The box is gone, by its lifetime or by somebody's hand. {refusal}"
         except TimeoutError:
-            self._broken = f"The box was taken down: it could not be entered within {ENTERING:.0f} s to end a program."
-        await self._take_down()
+            why = f"The box was taken down: it could not be entered within {ENTERING:.0f} s to end a program."
+        if self._broken or not await self._restarted():
+            self._broken = self._broken or why
+            await self._take_down()
         return self._used
+
+    async def _restarted(self) -> bool:
+        """End what keeps our scripts out, with all that runs in the box. Only a box of root's keeps its files then;
+        and only there programs can signal our scripts, as root themselves."""
+        if not self.spec.root:
+            return False
+        for program in self._live:
+            program.doom()
+        try:
+            await self._daemon.call("restart", self._container, timeout=0)
+        except InfraError:
+            return False
+        return True
+
+    async def _entered(self, script: str, *argv: str) -> tuple[int, bytes]:
+        """As root of the box, whom programs cannot signal unless they are root themselves; see `_container`."""
+        command = ["/bin/sh", "-c", script, "sh", *argv]
+        created = await self._daemon.call("exec_create", self._container, command, user=f"0:{KEEPER}", workdir="/")
+        said = await self._daemon.call("exec_start", created["Id"])
+        return (await self._daemon.call("exec_inspect", created["Id"]))["ExitCode"], said
 
     async def _take_down(self) -> None:
         for program in self._live:

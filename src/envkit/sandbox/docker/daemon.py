@@ -9,7 +9,6 @@ import asyncio
 import functools
 import importlib
 import json
-import os
 import struct
 import threading
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from envkit.errors import InfraError
+from envkit.sandbox.docker import address as addresses
 
 T = TypeVar("T")
 
@@ -40,10 +40,10 @@ class Refused(InfraError):
 
 
 class Daemon:
-    """A daemon by its address: `unix:///path` or `tcp://host:port`, by default DOCKER_HOST or docker's usual socket."""
+    """A daemon by its address: `unix:///path` or `tcp://host:port`, by default where docker itself looks."""
 
     def __init__(self, address: str | None = None) -> None:
-        self.address = address or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+        self.address = addresses.default() if address is None else address
         self._threads: ThreadPoolExecutor | None = None
         self._client: Any = None
         self._lock = threading.Lock()

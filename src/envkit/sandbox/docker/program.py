@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import secrets
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +16,6 @@ from envkit.errors import InfraError
 from envkit.sandbox.base import ExecLimits
 from envkit.sandbox.docker.daemon import HEADER, Daemon, Refused
 from envkit.sandbox.running import Running
-
-MARK = "ENVKIT_EXECUTION"
-"""The environment variable that tells one execution's processes from another's."""
 
 LIMITED = """
 ulimit -S -t "$1"; ulimit -H -t $(($1 + 1)); ulimit -f "$2"
@@ -60,18 +56,21 @@ class Usage:
 
 
 class Program(Running):
-    """`settled` is told when it is over, kills what it left, and says what the box has used in between."""
+    """`group` is the group of its processes and of no others.
+
+    `settled` is told when it is over, kills what it left, and says what the box has used in between."""
 
     def __init__(
         self,
         daemon: Daemon,
         limits: ExecLimits,
         *,
+        group: int,
         interactive: bool,
         end: Callable[[Program], Awaitable[None]],
         settled: Callable[[Program], Awaitable[tuple[float | None, int | None, bool]]],
     ) -> None:
-        self.mark = secrets.token_hex(8)
+        self.group = group
         self._daemon, self._end, self._settled = daemon, end, settled
         self._may_read = asyncio.Event()
         self._may_read.set()
@@ -88,9 +87,9 @@ class Program(Running):
             container,
             ["/bin/sh", "-c", LIMITED, "sh", str(seconds), str(blocks), str(pids), apart, *argv],
             stdin=True,
-            user=f"{user}:{user}",
+            user=f"{user}:{self.group}",
             workdir=cwd,
-            environment={**env, MARK: self.mark},
+            environment=dict(env),
         )
         self._execution: str = created["Id"]
         self._reader, self._writer = await self._daemon.attach(self._execution)

@@ -7,8 +7,8 @@ import atexit
 import functools
 import os
 import platform
+import secrets
 import shutil
-import signal
 import sys
 import threading
 import time
@@ -59,6 +59,7 @@ class SlotBackend(Backend):
         image = None
         if spec.image is not None:
             image = await loop.run_in_executor(self._thread(), self._unpack, spec.image)
+            _check_mount_points(spec, image)
         make = Make(image, spec.workdir, spec.folders)
         while (slot := self._take_idle(make)) is not None:
             with suppress(SlotLost):  # it died while it was idle, as slots of a machine short of memory do
@@ -189,14 +190,11 @@ class SlotBackend(Backend):
         """Once in a process: say what will be made, then make it."""
         if self._recorded is not None:
             return
-        owner = owners.current()
-        found = cgroups.find(f"envkit-{owner.key}-{id(self):x}")
-        self._backend_cgroups = found
-        self._recorded = owners.Record(owner, f"slot-{id(self):x}")
+        places = cgroups.places(secrets.token_hex(8))  # programs can read the name, which is to tell them nothing
+        self._roots = [root for place in places for root in place.roots]
+        self._recorded = owners.Record(owners.current(), f"slot-{id(self):x}")
         self._record()
-        if found is not None:
-            found.create()
-            self._cgroups = found
+        self._cgroups = next((made for place in places if (made := place.made()) is not None), None)
         _register_hooks()
         _alive.add(self)
 
@@ -205,7 +203,7 @@ class SlotBackend(Backend):
             return
         things = {
             "slots": [" ".join(f"{pid}:{owners.start_time(pid) or 0}" for pid in slot.pids) for slot in self._slots],
-            "cgroups": [str(root) for root in self._backend_cgroups.roots] if self._backend_cgroups else [],
+            "cgroups": [str(root) for root in self._roots],
             "folders": [str(folder) for folder in self._images.folders],
         }
         self._recorded = owners.Record(self._recorded.owner, self._recorded.backend, things)
@@ -220,10 +218,9 @@ class SlotBackend(Backend):
         for slot in list(self._slots):
             slot.end()
         self._images.remove()
-        if self._cgroups is not None:
-            self._cgroups.remove()
-        if self._recorded is not None:
-            owners.drop(self._recorded)
+        gone = self._cgroups is None or self._cgroups.remove()
+        if self._recorded is not None and gone:
+            owners.drop(self._recorded)  # or the next sweep goes on
         self._forget()
 
     def _thread(self) -> ThreadPoolExecutor:
@@ -244,7 +241,7 @@ class SlotBackend(Backend):
         self._started = 0
         self._recorded: owners.Record | None = None
         self._cgroups: Cgroups | None = None
-        self._backend_cgroups: Cgroups | None = None
+        self._roots: list[Path] = []
         self._images = Images()
 
     def _after_fork(self) -> None:
@@ -298,6 +295,17 @@ def _check_place(spec: SandboxSpec, place: str, kind: str) -> None:
         raise UsageError(f"The {kind} {place!r} is where a slot has its Python: choose another, as /work.")
 
 
+def _check_mount_points(spec: SandboxSpec, image: Path) -> None:
+    """A folder at the top can be made beside those of an image; inside of them nothing can, they are only read."""
+    for place in (spec.workdir, *spec.folders):
+        top = Path(place).parts[1]
+        if os.path.lexists(image / top) and not os.path.isdir(f"{image}{place}"):
+            raise UsageError(
+                f"The image {spec.image!r} has /{top}, but no folder {place} in it, and a slot cannot add one: have it "
+                "in the image, or choose a folder at the top, as /work."
+            )
+
+
 def _path(image: Path | None) -> str:
     system = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
     own = [] if image is not None else [f"{prefix}/bin" for prefix in interpreter_folders()[:1]]
@@ -311,12 +319,13 @@ def _sweep() -> int:
             continue
         slots = record.things.get("slots", ())
         pids = [tuple(int(part) for part in each.split(":")) for slot in slots for each in slot.split()]
-        _kill([(pid, started) for pid, started in pids if started])
-        for folder in record.things.get("cgroups", ()):
-            cgroups.remove(Path(folder))
+        if record.owner.of_this_boot:
+            _kill([(pid, started) for pid, started in pids if started])
+        gone = [cgroups.remove(Path(folder)) for folder in record.things.get("cgroups", ())]
         for folder in record.things.get("folders", ()):
             shutil.rmtree(folder, ignore_errors=True)
-        owners.drop(record)
+        if all(gone):
+            owners.drop(record)  # or the next sweep goes on
         swept += len(slots)
     return swept
 
@@ -325,8 +334,6 @@ def _kill(processes: list[tuple[int, int]]) -> None:
     """Those of them that still are who they were; returns when they are gone."""
     deadline = time.monotonic() + GONE_SECONDS
     for pid, started in processes:
-        if owners.start_time(pid) == started:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        owners.kill(pid, lambda pid=pid, started=started: owners.start_time(pid) == started)
     while any(owners.start_time(pid) == started for pid, started in processes) and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -22,7 +22,7 @@ from envkit.sandbox.base import (
     relative_to_workdir,
 )
 from envkit.sandbox.slot.cgroups import Cgroups
-from envkit.sandbox.slot.run import READ_BYTES, Order, SlotRun, sealed
+from envkit.sandbox.slot.run import READ_BYTES, Order, SlotRun
 from envkit.sandbox.slot.slot import Slot, SlotLost
 from envkit.sandbox.ways import Ways
 
@@ -156,16 +156,8 @@ class SlotBox(Sandbox):
         return running
 
     async def _run(self, order: Order, stdin: bytes) -> ExecResult:
-        if len(stdin) > MiB:
-            source = await asyncio.to_thread(sealed, "stdin", stdin)  # a copy that takes its time
-        else:
-            source = sealed("stdin", stdin)
-        try:
-            running = self._new(order)
-        except BaseException:
-            os.close(source)
-            raise
-        running.start(source, running.capture(), running.capture())
+        running = self._new(order)
+        running.start(running.feed(stdin), running.capture(), running.capture())
         try:
             result = await asyncio.shield(running.ended)
         except asyncio.CancelledError:

@@ -13,7 +13,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from envkit.sandbox import owners
+
 _NEEDED = ("memory", "pids")
+_GONE = (errno.ENOENT, errno.ENODEV)
+"""Of a cgroup and of what is in it, once another has removed it."""
 
 
 @dataclass(frozen=True)
@@ -27,25 +31,32 @@ class Cgroups:
     def roots(self) -> list[Path]:
         return list(dict.fromkeys(self.folders.values()))
 
-    def create(self) -> None:
-        for root in self.roots:
-            root.mkdir(exist_ok=True)
-        if self.version == 2:
-            _enable(self.roots[0])
+    def made(self) -> Cgroups | None:
+        """Make them, and say which could be; None where too few could."""
+        try:
+            folders = {controller: root for controller, root in self.folders.items() if _make(root)}
+            if not all(controller in folders for controller in _NEEDED):
+                raise OSError(errno.EACCES, "no cgroups for memory and processes")
+            if self.version == 2:
+                _write(self.roots[0] / "cgroup.subtree_control", " ".join(f"+{name}" for name in _NEEDED))
+        except OSError:
+            self.remove()
+            return None
+        return Cgroups(self.version, folders)
 
     def lane(self, name: str) -> Lane:
         return Lane(self, {controller: folder / name for controller, folder in self.folders.items()})
 
-    def remove(self) -> None:
-        for root in self.roots:
-            remove(root)
+    def remove(self) -> bool:
+        """Whether all of it is gone."""
+        gone = [remove(root) for root in self.roots]
+        return all(gone)
 
 
-def find(name: str) -> Cgroups | None:
-    """Where cgroups called `name` could be made, None where this user may not; makes nothing that stays."""
+def places(name: str) -> list[Cgroups]:
+    """Where cgroups called `name` could be made, the best first, as far as it can be seen without making any."""
     mounts, own = _mounts(), _own()
-    first = _version_1(mounts, own, name)
-    return first if first is not None else _version_2(mounts, own, name)
+    return [*_version_1(mounts, own, name), *_version_2(mounts, own, name)]
 
 
 class Lane:
@@ -72,6 +83,8 @@ class Lane:
             _write(self._memory / "memory.max_usage_in_bytes", "0")
         else:
             self._put(self._memory / "memory.max", memory)
+            if int((self._memory / "memory.current").read_text()) > memory:  # version 1 refuses by itself
+                raise OSError(errno.EBUSY, "files of the box take more memory than that")
             with suppress(OSError):
                 self._put(self._memory / "memory.swap.max", 0)
                 self._put(self._memory / "memory.oom.group", 1)
@@ -100,6 +113,7 @@ class Lane:
         return int(found[1]) / 1e6 if found else None
 
     def remove(self) -> None:
+        """What does not go now goes with all of its backend's cgroups, or by a sweep."""
         if self._peak is not None:
             os.close(self._peak)
             self._peak = None
@@ -137,69 +151,66 @@ class Lane:
         return None
 
 
-def remove(folder: Path) -> None:
-    """Remove a cgroup and those in it, and kill whatever is still there. Blocks for up to 2 s."""
+def remove(folder: Path) -> bool:
+    """Remove a cgroup and those in it, and kill whatever is still there; whether it is gone. Blocks for up to 2 s."""
     deadline = time.monotonic() + 2.0
-    with suppress(FileNotFoundError):  # gone, perhaps just now
+    try:
         for child in [entry for entry in folder.iterdir() if entry.is_dir()]:
             remove(child)
-        while True:
-            try:
-                folder.rmdir()
-                return
-            except OSError as error:
-                if error.errno != errno.EBUSY or time.monotonic() > deadline:
-                    raise
-            _kill_all(folder)
+        while not _removed(folder) and time.monotonic() < deadline:
+            for number in _processes(folder):
+                owners.kill(number, lambda number=number: number in _processes(folder))
             time.sleep(0.01)  # the dead leave a cgroup a moment after they are waited for
+    except OSError as error:
+        return error.errno in _GONE
+    return not folder.exists()
 
 
-def _kill_all(folder: Path) -> None:
-    for line in (folder / "cgroup.procs").read_text().split():
-        if int(line):  # 0 is a process of another pid namespace
-            with suppress(ProcessLookupError):
-                os.kill(int(line), 9)
+def _removed(folder: Path) -> bool:
+    try:
+        folder.rmdir()
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return False
+    return True
 
 
-def _version_1(mounts: dict[str, tuple[str, Path]], own: dict[str, str], name: str) -> Cgroups | None:
+def _processes(folder: Path) -> list[int]:
+    """Those in it, without those of other pid namespaces, which are all 0."""
+    return [int(line) for line in (folder / "cgroup.procs").read_text().split() if int(line)]
+
+
+def _version_1(mounts: dict[str, tuple[str, Path]], own: dict[str, str], name: str) -> list[Cgroups]:
     folders: dict[str, Path] = {}
     for controller in (*_NEEDED, "cpuacct"):
         if controller in mounts and controller in own:
             inside = _inside(mounts[controller], own[controller])
-            if inside is not None and os.access(inside, os.W_OK) and _may_make(inside, name):
+            if inside is not None and os.access(inside, os.W_OK):
                 folders[controller] = inside / name
-    return Cgroups(1, folders) if all(controller in folders for controller in _NEEDED) else None
+    return [Cgroups(1, folders)] if all(controller in folders for controller in _NEEDED) else []
 
 
-def _version_2(mounts: dict[str, tuple[str, Path]], own: dict[str, str], name: str) -> Cgroups | None:
-    """The nearest group above us that hands on memory and pids: ours cannot, because it has processes in it."""
+def _version_2(mounts: dict[str, tuple[str, Path]], own: dict[str, str], name: str) -> list[Cgroups]:
+    """The groups above us that hand on memory and pids, nearest first: ours cannot, because it has processes in it."""
     if "" not in mounts or "" not in own:
-        return None
+        return []
     top, inside = mounts[""][1], _inside(mounts[""], own[""])
+    found: list[Cgroups] = []
     while inside is not None:
         handed_on = _read_words(inside / "cgroup.subtree_control")
-        movable = os.access(inside / "cgroup.procs", os.W_OK)
-        if movable and set(_NEEDED) <= handed_on and _may_make(inside, name):
+        if os.access(inside / "cgroup.procs", os.W_OK) and set(_NEEDED) <= handed_on:
             controllers = (*_NEEDED, "cpuacct")  # cpu.stat is everywhere
-            return Cgroups(2, dict.fromkeys(controllers, inside / name))
-        if inside == top:
-            return None
-        inside = inside.parent
-    return None
+            found.append(Cgroups(2, dict.fromkeys(controllers, inside / name)))
+        inside = inside.parent if inside != top else None
+    return found
 
 
-def _enable(root: Path) -> None:
-    _write(root / "cgroup.subtree_control", " ".join(f"+{controller}" for controller in _NEEDED))
-
-
-def _may_make(folder: Path, name: str) -> bool:
-    probe = folder / f"{name}-probe"
-    try:
-        probe.mkdir()
-        probe.rmdir()
-    except OSError:
-        return False
-    return True
+def _make(folder: Path) -> bool:
+    with suppress(OSError):
+        folder.mkdir(exist_ok=True)
+        return True
+    return False
 
 
 def _inside(mount: tuple[str, Path], own: str) -> Path | None:

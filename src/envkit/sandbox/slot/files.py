@@ -64,7 +64,7 @@ def _upload(request: dict[str, Any]) -> None:
     import tarfile
 
     os.makedirs(request["path"], exist_ok=True)
-    with os.fdopen(0, "rb") as file, tarfile.open(fileobj=file, mode="r:*") as archive:
+    with os.fdopen(0, "rb") as file, tarfile.open(fileobj=file, mode="r|*") as archive:
         if hasattr(tarfile, "tar_filter"):
             archive.extraction_filter = tarfile.tar_filter  # type: ignore[assignment]
         archive.extractall(request["path"])

@@ -5,7 +5,8 @@
                                                       └── the program and whatever it starts
 
 It is started by `python -I -S`, has an empty environment, and never sees a program's code, input, arguments or
-variables: those travel in sealed memory files that only the execution's own process reads. The standard library only.
+variables: those travel in a sealed memory file and a pipe that only the execution's own process reads. The standard
+library only.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import gc
 import json
 import marshal
 import os
+import resource
 import select
 import signal
 import socket
@@ -91,6 +93,7 @@ def _isolate(config: dict[str, Any]) -> None:
         root.build(**build)
         root.seal()
     else:  # as root: the root is made with root's sight, and then locked to everyone in the namespaces
+        resource.setrlimit(resource.RLIMIT_CORE, (1, 1))  # which nobody can raise later, where it was 0
         kernel.unshare(kernel.CLONE_NEWNS)
         root.build(**build)
         root.seal()

@@ -47,7 +47,7 @@ def build(*, image: str | None, prefixes: list[str], folders: list[str], uid: in
     for device in _DEVICES:
         with open(f"/dev/{device}", "w"):
             pass
-        kernel.bind(f"{OLD}/dev/{device}", f"/dev/{device}")
+        _bind_read_only(f"{OLD}/dev/{device}", f"/dev/{device}", nodev=0)  # written to all the same, but not touched
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         os.symlink(f"/proc/self/fd/{number}", f"/dev/{name}")
     os.symlink("/proc/self/fd", "/dev/fd")
@@ -96,10 +96,9 @@ def _show(path: str, *, source: str | None = None) -> None:
         _bind_read_only(source, path)
 
 
-def _bind_read_only(source: str, path: str) -> None:
+def _bind_read_only(source: str, path: str, *, nodev: int = kernel.MOUNT_ATTR_NODEV) -> None:
     kernel.bind(source, path)
-    attributes = kernel.MOUNT_ATTR_RDONLY | kernel.MOUNT_ATTR_NOSUID | kernel.MOUNT_ATTR_NODEV
-    kernel.mount_attributes(path, attributes)
+    kernel.mount_attributes(path, kernel.MOUNT_ATTR_RDONLY | kernel.MOUNT_ATTR_NOSUID | nodev)
 
 
 def _make(folder: str) -> None:

@@ -26,6 +26,9 @@ READ_BYTES = 1 << 16
 """What a pipe holds."""
 
 OPEN_FILES = 4096
+CORE_BYTES = 1
+"""Too little for any core dump, and what the kernel takes for "none at all" also where a program of the host's is to
+get them: such a program, which is root, would be started by each crash in a box if the limit were 0."""
 LOCKED_MEMORY = 64 << 10
 NAMESPACE_PROCESSES = 8
 """init, and wardens: the slot's own processes, which the kernel counts where it counts by uid."""
@@ -98,6 +101,34 @@ class Stream:
         return True
 
 
+class Feed:
+    """A program's input, given to it as it reads: by a pipe, because a file is nothing that programs could poll."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, content: bytes) -> None:
+        self._loop, self._left = loop, memoryview(content)
+        self.theirs, self._fd = os.pipe()
+        os.set_blocking(self._fd, False)
+        self._write()
+        if self._fd >= 0:  # there is more than a pipe holds
+            loop.add_writer(self._fd, self._write)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            self._loop.remove_writer(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+
+    def _write(self) -> None:
+        try:
+            while self._left:
+                self._left = self._left[os.write(self._fd, self._left) :]
+        except BlockingIOError:
+            return
+        except BrokenPipeError:  # it reads no more
+            pass
+        self.close()
+
+
 class SlotRun:
     """A program from its start on. `ended` is the future of its result, or of a SlotLost or InfraError."""
 
@@ -106,6 +137,7 @@ class SlotRun:
         self._slot, self._limits = slot, order.limits
         self._reason: Reason | None = None
         self._streams: list[Stream] = []
+        self._feed: Feed | None = None
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._began = time.monotonic()
         self._lane: Lane | None = None
@@ -114,6 +146,11 @@ class SlotRun:
         self.ended.add_done_callback(lambda future: future.cancelled() or future.exception())
         self._order = order
         self._cgroups = cgroups if order.confined else None
+
+    def feed(self, stdin: bytes) -> int:
+        """A pipe with this input; the end that the program gets."""
+        self._feed = Feed(self._loop, stdin)
+        return self._feed.theirs
 
     def capture(self) -> int:
         """A pipe that is read into the result; the end that the program gets. stdout first, stderr second."""
@@ -157,7 +194,9 @@ class SlotRun:
     def _rlimits(self) -> Rlimits:
         limits = self._limits
         chosen = [
-            (resource.RLIMIT_CORE, 0),
+            (resource.RLIMIT_CORE, CORE_BYTES),
+            (resource.RLIMIT_RTPRIO, 0),
+            (resource.RLIMIT_NICE, 0),
             (resource.RLIMIT_NOFILE, OPEN_FILES),
             (resource.RLIMIT_MEMLOCK, LOCKED_MEMORY),
             (resource.RLIMIT_FSIZE, limits.disk),
@@ -237,8 +276,9 @@ class SlotRun:
     def _release(self) -> None:
         for timer in self._timers.values():
             timer.cancel()
-        for stream in self._streams:
-            stream.close()
+        for each in (self._feed, *self._streams):
+            if each is not None:
+                each.close()
         if self._lane is not None:
             self._slot.free(self._lane)
             self._lane = None

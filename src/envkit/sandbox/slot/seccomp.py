@@ -103,8 +103,11 @@ _DENIED = {
     "msgrcv": (70, 188),
     "msgsnd": (69, 189),
     "memfd_secret": (447, 447),
+    "io_setup": (206, 0),  # what it takes comes out of one account of the whole machine
 }
 _CLONE3 = 435
+_SKIPPED = {"sync": (162, 81), "syncfs": (306, 267)}
+"""Seem to succeed and do nothing: a box's files are in memory, and the disks that these would wait for are others'."""
 
 
 @dataclass(frozen=True)
@@ -117,22 +120,30 @@ class _Machine:
     ioctl: int
     mknod: tuple[tuple[int, int], ...]
     """Call number and which argument is the mode."""
+    mmap: int
+    memfd_create: int
+    setrlimit: int
+    prlimit64: int
     x32: bool = False
 
 
 _MACHINES = {
-    "x86_64": _Machine(0, 0xC000003E, 56, 41, 53, 16, ((133, 1), (259, 2)), x32=True),
-    "aarch64": _Machine(1, 0xC00000B7, 220, 198, 199, 29, ((33, 2),)),
+    "x86_64": _Machine(0, 0xC000003E, 56, 41, 53, 16, ((133, 1), (259, 2)), 9, 319, 160, 302, x32=True),
+    "aarch64": _Machine(1, 0xC00000B7, 220, 198, 199, 29, ((33, 2),), 222, 279, 164, 261),
 }
 
 _NEW_NAMESPACES = 0x7E020000
 _TERMINAL_INPUT = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX: typing for whoever holds the terminal
 _TYPE, _DEVICES = 0xF000, (0x2000, 0x6000)
+_MAP_HUGETLB, _MFD_HUGETLB = 0x40000, 4  # pages that the host has set aside, which no memory limit counts
+_RLIMIT_CORE = 4
 
 # Classic BPF over struct seccomp_data: nr at 0, architecture at 4, arguments from 16, low halves first.
 _LOAD, _EQUAL, _AT_LEAST, _GREATER, _ANY_BIT, _AND, _RETURN = 0x20, 0x15, 0x35, 0x25, 0x45, 0x54, 0x06
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
-_EPERM, _ENOSYS, _NO_FAMILY = (_ERRNO | number for number in (errno.EPERM, errno.ENOSYS, errno.EAFNOSUPPORT))
+_EPERM, _ENOSYS = _ERRNO | errno.EPERM, _ERRNO | errno.ENOSYS
+_NO_FAMILY, _NO_PROTOCOL = _ERRNO | errno.EAFNOSUPPORT, _ERRNO | errno.EPROTONOSUPPORT
+_DONE = _ERRNO  # 0: the call is not made, and the program told that all is well
 
 _Line = tuple[int, int, int, int]
 
@@ -159,8 +170,15 @@ def program(machine: str, *, loopback: bool) -> bytes:
         number = numbers[this.column]
         if number is not None:
             lines += _when(number, [(_RETURN, 0, 0, _EPERM)])
-    lines += _when(this.clone, [(_LOAD, 0, 0, 16), (_ANY_BIT, 0, 1, _NEW_NAMESPACES), *_deny_else_allow()])
-    lines += _when(this.socket, _one_of(families))
+    for numbers in _SKIPPED.values():
+        lines += _when(numbers[this.column], [(_RETURN, 0, 0, _DONE)])
+    lines += _when(this.clone, _without(0, _NEW_NAMESPACES))
+    lines += _when(this.mmap, _without(3, _MAP_HUGETLB))
+    lines += _when(this.memfd_create, _without(1, _MFD_HUGETLB))
+    lines += _when(this.setrlimit, _not_of_core(0))
+    lines += _when(this.prlimit64, [(_LOAD, 0, 0, 32), (_EQUAL, 0, 3, 0), (_LOAD, 0, 0, 36), (_EQUAL, 0, 1, 0),
+                                    (_RETURN, 0, 0, _ALLOW), *_not_of_core(1)])  # fmt: skip
+    lines += _when(this.socket, [*_other_protocol(), *_one_of(families)])
     lines += _when(this.socketpair, _one_of((socket.AF_UNIX,)))
     lines += _when(this.ioctl, [(_LOAD, 0, 0, 24), *_none_of(_TERMINAL_INPUT)])
     for number, argument in this.mknod:
@@ -175,8 +193,21 @@ def _when(number: int, lines: list[_Line]) -> list[_Line]:
     return [(_EQUAL, 0, len(lines), number), *lines]
 
 
-def _deny_else_allow() -> list[_Line]:
-    return [(_RETURN, 0, 0, _EPERM), (_RETURN, 0, 0, _ALLOW)]
+def _without(argument: int, flags: int) -> list[_Line]:
+    """Only without any of these flags."""
+    load = (_LOAD, 0, 0, 16 + 8 * argument)
+    return [load, (_ANY_BIT, 0, 1, flags), (_RETURN, 0, 0, _EPERM), (_RETURN, 0, 0, _ALLOW)]
+
+
+def _not_of_core(argument: int) -> list[_Line]:
+    """Setting the limit of core dumps does nothing; see CORE_BYTES in `run`."""
+    load = (_LOAD, 0, 0, 16 + 8 * argument)
+    return [load, (_EQUAL, 0, 1, _RLIMIT_CORE), (_RETURN, 0, 0, _DONE), (_RETURN, 0, 0, _ALLOW)]
+
+
+def _other_protocol() -> list[_Line]:
+    """Returns for what is not TCP, UDP or older: the kernel would load a module for SCTP and its like."""
+    return [(_LOAD, 0, 0, 32), (_GREATER, 0, 1, socket.IPPROTO_UDP), (_RETURN, 0, 0, _NO_PROTOCOL)]
 
 
 def _one_of(families: tuple[int, ...]) -> list[_Line]:

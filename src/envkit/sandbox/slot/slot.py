@@ -39,10 +39,15 @@ OUTSIDE_UID = 0x70000000
 """As root: the first of the uids that systemd and useradd leave to nobody. Each slot has one of its own above it."""
 
 _MESSAGE_BYTES = 1 << 16
-_BOOT = (
-    "import sys; sys.path.append({folder!r}); from slot.init import started; sys.path.pop(); sys.dont_write_bytecode ="
-    " False; started()"
-)
+_BOOT = """
+import sys
+sys.path.append({folder!r})
+from slot.init import started
+sys.path_importer_cache.pop(sys.path.pop(), None)
+sys.dont_write_bytecode = False
+started()
+"""
+"""Read from stdin, because a command line can be read by all programs in the slot."""
 
 Rlimits = list[tuple[int, int]]
 """Each a resource, as the module of that name numbers them, and how much of it."""
@@ -74,8 +79,10 @@ class SlotLost(InfraError):
 class Slot:
     """One slot, from its start to `end`. `start` and `end` block; the rest belongs to the loop of `attach`."""
 
-    def __init__(self, make: Make, process: subprocess.Popen[bytes], control: socket.socket, init: int) -> None:
-        self.make = make
+    def __init__(
+        self, make: Make, number: int, process: subprocess.Popen[bytes], control: socket.socket, init: int
+    ) -> None:
+        self.make, self._number = make, number
         self.pids = [process.pid, init]
         self.executions = 0
         self.lost = False
@@ -99,8 +106,8 @@ class Slot:
         with theirs:
             boot = _BOOT.format(folder=str(Path(__file__).parent.parent))
             process = subprocess.Popen(
-                [_interpreter(), "-I", "-S", "-B", "-c", boot, str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
+                [_interpreter(), "-I", "-S", "-B", "-", str(theirs.fileno())],
+                stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 env={"LANG": "C.UTF-8"},
@@ -109,12 +116,15 @@ class Slot:
                 start_new_session=True,
             )
         try:
+            assert process.stdin is not None
+            with process.stdin as stdin:
+                stdin.write(boot.encode())
             ours.settimeout(START_SECONDS)
             ours.send(json.dumps(_config(make, number)).encode())
             said: dict[str, Any] = {}
             while not said.keys() >= {"init", "ready"}:  # two processes say so
                 said |= _hear_start(ours)
-            slot = cls(make, process, ours, said["init"])
+            slot = cls(make, number, process, ours, said["init"])
         except BaseException as error:
             process.kill()  # with which init ends
             process.wait()
@@ -210,7 +220,7 @@ class Slot:
         while True:
             fresh = not self._free_lanes
             if fresh:
-                self._lanes.append(cgroups.lane(f"{self.pids[1]}-{len(self._lanes)}"))
+                self._lanes.append(cgroups.lane(f"{self._number}-{len(self._lanes)}"))
                 self._free_lanes.append(self._lanes[-1])
             lane = self._free_lanes.pop()
             try:

@@ -11,10 +11,11 @@
 - `judge_pytest`: files over which pytest runs.
 
 Each gets its boxes from `fresh`, takes None where `extract` found no program, and answers with a `Verdict` as
-`Score.of` wants it. Expected values never enter a box where the candidate's code runs, so what it prints, patches,
-reads or forges there is only ever a value to be compared (less is true of `judge_pytest`: see there). What comes from
-a box is capped, decoded by a strict reader and never evaluated. Where a box, an interpreter or a compiler is missing
-or breaks, an InfraError is raised: that is no verdict.
+`Score.of` wants it; `nothing_to_run` is the verdict on a reply that is wrong before that. Expected values never enter a
+box where the candidate's code runs, so what it prints, patches, reads or forges there is only ever a value to be
+compared (less is true of `judge_pytest`: see there). What comes from a box is capped, decoded by a strict reader and
+never evaluated. Where a box, an interpreter or a compiler is missing or breaks, an InfraError is raised: that is no
+verdict.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from envkit.verify.code.asserts import BrokenTests, judge_asserts
 from envkit.verify.code.calls import Call, judge_calls
 from envkit.verify.code.compare import Compare, as_json, exact, unordered, within
 from envkit.verify.code.extract import Program, extract
+from envkit.verify.code.nothing import nothing_to_run
 from envkit.verify.code.repository import judge_pytest
 from envkit.verify.code.stdio import StdioCase, judge_stdio
 from envkit.verify.code.verdict import CaseVerdict, Fresh, Verdict
@@ -43,6 +45,7 @@ __all__ = [
     "judge_calls",
     "judge_pytest",
     "judge_stdio",
+    "nothing_to_run",
     "unordered",
     "within",
 ]

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 import weakref
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -21,14 +20,13 @@ from typing import Any
 from envkit.errors import EnvError, InfraError, UsageError
 from envkit.sandbox.base import ExecLimits, Sandbox
 from envkit.verify.code.calls import described
-from envkit.verify.code.channel import Broken, Peer, is_tree, new_nonce
+from envkit.verify.code.channel import ANSWERS, START, Broken, Peer, is_tree, new_nonce
+from envkit.verify.code.clock import Clock, apart
 from envkit.verify.code.extract import Program, as_program
+from envkit.verify.code.nothing import nothing_to_run
 from envkit.verify.code.programs import program
 from envkit.verify.code.programs.codec import to_text
-from envkit.verify.code.verdict import NO_PROGRAM, CaseVerdict, Fresh, Verdict, conclude, printable
-
-START = 30.0
-"""Seconds that an interpreter may take to start, on a machine that is busy."""
+from envkit.verify.code.verdict import CaseVerdict, Fresh, Verdict, conclude, printable
 
 SPARE = 5.0
 """Seconds that the test program has beyond the candidate's limit, for its own work."""
@@ -60,28 +58,29 @@ async def judge_asserts(
     `limits` hold for the candidate, and nearly so for the tests. BrokenTests where the tests do not compile, EnvError
     where they never call the candidate, InfraError where the language cannot be run. It holds two boxes at once.
     """
-    if source is None:
-        return NO_PROGRAM
     kit = _kit(language, function)
+    if source is None:
+        return await nothing_to_run(fresh, language=language)
     judged = as_program(source, language)
     async with two_boxes(fresh) as (first, second):
         within = limits or first.spec.limits
         roomy = within.model_copy(update={"wall": within.wall + START})
-        candidate = await _spawn(first, [*kit.argv, kit.candidate], roomy)
-        tester = await _spawn(
-            second, [*kit.trusted_argv, kit.tester], roomy.model_copy(update={"cpu": within.cpu + START})
-        )
-        try:
-            version = await _ready(candidate, kit)
-            await _ready(tester, kit)
-            started = time.monotonic()
-            candidate.deadline, tester.deadline = started + within.wall, started + within.wall + SPARE
-            reason = await _load(candidate, judged.source)
-            reason = reason or await _relay(tester, candidate, [context, tests, function])
-            wall = time.monotonic() - started
-        finally:
-            await candidate.process.kill()
-            await tester.process.kill()
+        with Clock() as clock:
+            candidate = await _spawn(first, [*kit.argv, kit.candidate], roomy, clock, budget=ANSWERS)
+            tester = await _spawn(
+                second, [*kit.trusted_argv, kit.tester], roomy.model_copy(update={"cpu": within.cpu + START}), clock
+            )
+            try:
+                version = await _ready(candidate, kit)
+                await _ready(tester, kit)
+                started = clock.now()
+                candidate.deadline, tester.deadline = started + within.wall, started + within.wall + SPARE
+                reason = await _load(candidate, judged.source)
+                reason = reason or await _relay(tester, candidate, [context, tests, function])
+                wall = clock.now() - started
+            finally:
+                await candidate.process.kill()
+                await tester.process.kill()
     case = CaseVerdict(reason is None, None, None, reason or "the tests passed", wall)
     return conclude(judged, [case], 1, interpreter=version)
 
@@ -115,9 +114,8 @@ def _kit(language: str, function: str) -> _Kit:
             raise UsageError(f"There are no assert-style tests in {language!r} here, only in python and javascript.")
 
 
-async def _spawn(box: Sandbox, argv: list[str], limits: ExecLimits) -> Peer:
-    process = await box.spawn(argv, limits=limits)
-    return Peer(process, new_nonce(), time.monotonic() + START)
+async def _spawn(box: Sandbox, argv: list[str], limits: ExecLimits, clock: Clock, budget: int | None = None) -> Peer:
+    return Peer(await box.spawn(argv, limits=limits), new_nonce(), clock, budget=budget)
 
 
 async def _ready(peer: Peer, kit: _Kit) -> str:
@@ -152,7 +150,8 @@ async def _relay(tester: Peer, candidate: Peer, material: list[str]) -> str | No
             match await tester.hear():
                 case {"call": request} if calls < CALLS:
                     calls += 1
-                    await tester.send(to_text(await _answer(candidate, request)))
+                    asked = await apart(tester.heard, to_text, request)
+                    await tester.send(await _answer(candidate, request["id"], asked))
                 case {"passed": True} if calls:
                     return None
                 case {"passed": True}:
@@ -173,14 +172,18 @@ class _CandidateBroken(Exception):
     pass
 
 
-async def _answer(candidate: Peer, request: Any) -> dict[str, Any]:
+async def _answer(candidate: Peer, call: object, asked: str) -> str:
     """What the candidate's box says of a call, and nothing in it that is no value, error or argument."""
     try:
-        await candidate.send(to_text(request))
-        while (reply := await candidate.hear()).get("id") != request["id"]:
+        await candidate.send(asked)
+        while (reply := await candidate.hear()).get("id") != call:
             pass
     except Broken as broken:
         raise _CandidateBroken(str(broken)) from None
+    return await apart(candidate.heard, _checked, reply)
+
+
+def _checked(reply: dict[str, Any]) -> str:
     answer: dict[str, Any] = {}
     match reply:
         case {"args": args} if args.__class__ is list and is_tree(args):
@@ -189,10 +192,10 @@ async def _answer(candidate: Peer, request: Any) -> dict[str, Any]:
             pass
     match reply:
         case {"value": value} if is_tree(value):
-            return {**answer, "value": value}
+            return to_text({**answer, "value": value})
         case {"raised": {"names": [str(name), *more], "words": str(words)}}:
             names = [name, *(each for each in more if isinstance(each, str))]
-            return {**answer, "raised": {"names": names[:20], "words": words[:300]}}
+            return to_text({**answer, "raised": {"names": [each[:100] for each in names[:20]], "words": words[:300]}})
         case _:
             raise _CandidateBroken("gave an answer that cannot be read")
 

@@ -6,18 +6,21 @@ The expected values never enter the box, so nothing that the candidate can read,
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 from envkit.errors import InfraError, UsageError
 from envkit.sandbox.base import ExecLimits, ExecResult, MiB
 from envkit.verify.code.channel import frames, new_nonce
+from envkit.verify.code.clock import apart
 from envkit.verify.code.compare import Compare, exact
 from envkit.verify.code.extract import Program, as_program
+from envkit.verify.code.nothing import nothing_to_run
 from envkit.verify.code.programs import program
-from envkit.verify.code.programs.codec import pack, to_text, unpack
-from envkit.verify.code.verdict import NO_PROGRAM, CaseVerdict, Fresh, Verdict, conclude, ending, printable
+from envkit.verify.code.programs.codec import kind_of, pack, to_text, unpack
+from envkit.verify.code.verdict import SHOWN, CaseVerdict, Fresh, Verdict, conclude, ending, printable
 
 RESULTS = 16 * MiB
 """What the results of one run may take on the channel, at least; a single one is capped by the codec."""
@@ -51,7 +54,7 @@ async def judge_calls(
     if not calls:
         raise UsageError("There is nothing to judge: judge_calls was given no calls.")
     if source is None:
-        return NO_PROGRAM
+        return await nothing_to_run(fresh)
     judged = as_program(source, "python")
     requests = [_request(index, call) for index, call in enumerate(calls)]
     cases: list[CaseVerdict] = []
@@ -59,12 +62,7 @@ async def judge_calls(
         run = await _run(fresh, judged.source, requests[len(cases) :], limits)
         if run.unusable is not None:
             return conclude(judged, cases, len(calls), interpreter=run.interpreter, reason=run.unusable)
-        answered = True
-        while answered and len(cases) < len(calls) and not (stop_early and cases and not cases[-1].passed):
-            index = len(cases)
-            reply = next((message for message in run.messages if message.get("id") == index), None)
-            cases.append(_judge(calls[index], reply, run.result, compare))
-            answered = reply is not None
+        cases += await apart(len(run.result.stdout), _cases, run, calls, len(cases), compare, stop_early)
         if len(cases) == len(calls) or (stop_early and not cases[-1].passed):
             return conclude(judged, cases, len(calls), interpreter=run.interpreter)
 
@@ -86,6 +84,20 @@ async def _run(fresh: Fresh, source: str, requests: Sequence[str], limits: ExecL
         within = limits or box.spec.limits
         room = within.model_copy(update={"output": max(within.output, RESULTS)})
         result = await box.python(program("codec.py", "channel.py", "candidate.py"), stdin=stdin, limits=room)
+    run = await apart(len(result.stdout), _opened, result, nonce)
+    if run.interpreter is not None:
+        return run
+    if not source:
+        raise InfraError(
+            f"Not even an empty Python program can be run in the box: it {ending(result)}. Is `python3` in its image?"
+        )
+    control = await _run(fresh, "", (), limits)  # raises where the box is at fault and not the program
+    gone = f"the program {_end(result)}, and what was said before is gone"
+    return replace(run, interpreter=control.interpreter, unusable=gone)
+
+
+def _opened(result: ExecResult, nonce: str) -> _Run:
+    """What a run's first two messages say; `interpreter` is None where they are not there."""
     messages = frames(result.stdout, nonce)
     nothing: dict[str, Any] = {}
     match next(messages, nothing), next(messages, nothing):
@@ -93,16 +105,21 @@ async def _run(fresh: Fresh, source: str, requests: Sequence[str], limits: ExecL
             return _Run(printable(version, 80), result, messages)
         case {"ready": str(version)}, {"unloadable": raised}:
             return _Run(printable(version, 80), result, messages, described(raised))
-        case {"ready": str(version)}, _ if source:
+        case {"ready": str(version)}, _:
             return _Run(printable(version, 80), result, messages, f"the program {_end(result)} while it was loaded")
         case _:
-            pass
-    if not source:
-        raise InfraError(
-            f"Not even an empty Python program can be run in the box: it {ending(result)}. Is `python3` in its image?"
-        )
-    await _run(fresh, "", (), limits)  # the control: raises where the box is at fault and not the program
-    return _Run(None, result, messages, f"the program {_end(result)}, and what was said before is gone")
+            return _Run(None, result, messages)
+
+
+def _cases(run: _Run, calls: Sequence[Call], first: int, compare: Compare, stop_early: bool) -> list[CaseVerdict]:
+    """The verdicts on the calls from the first on that a run answered, and on the one that it did not."""
+    cases: list[CaseVerdict] = []
+    for index in range(first, len(calls)):
+        reply = next((message for message in run.messages if message.get("id") == index), None)
+        cases.append(_judge(calls[index], reply, run.result, compare))
+        if reply is None or (stop_early and not cases[-1].passed):
+            break
+    return cases
 
 
 def _request(index: int, call: Call) -> str:
@@ -141,17 +158,43 @@ def _end(result: ExecResult) -> str:
 
 
 def shown(value: object) -> str:
-    """A plain value for people, at no great cost however large it is."""
+    """A plain value's beginning for people, as `repr` has it, at the cost of what is shown, however large it is."""
+    text = ""
+    for piece in _written(value):
+        text += piece
+        if len(text) > SHOWN:
+            break
+    return printable(text)
+
+
+def _written(value: Any) -> Iterator[str]:
+    """`repr`, or nearly so, piece by piece."""
     match value:
         case str() | bytes() | bytearray():
-            return printable(repr(value[:400]))
+            yield repr(value[: SHOWN + 1])
         case int() if value.bit_length() > 4096:
-            return f"an integer of {value.bit_length()} bits"
+            yield f"an integer of {value.bit_length()} bits"
+        case list() | tuple() | set() | frozenset() | deque() | dict() | range():
+            yield from _nested(cast(Any, value))
         case _:
-            try:
-                return printable(repr(value))
-            except ValueError:  # an integer too long to be written out, somewhere in it
-                return f"a {type(value).__name__} with large integers"
+            yield repr(value)
+
+
+_BRACKETS = {list: ("[", "]"), tuple: ("(", ")"), set: ("{", "}"), dict: ("{", "}"), range: ("range(", ")")}
+
+
+def _nested(values: Any) -> Iterator[str]:
+    kind = kind_of(values)
+    items = (values.start, values.stop, values.step) if kind is range else values
+    opening, closing = _BRACKETS.get(kind, (f"{kind.__name__}(", ")"))
+    yield "set(" if kind is set and not items else opening
+    for index, item in enumerate(items):
+        yield ", " if index else ""
+        yield from _written(item)
+        if isinstance(values, dict):
+            yield ": "
+            yield from _written(values[item])
+    yield ",)" if kind is tuple and len(items) == 1 else ")" if kind is set and not items else closing
 
 
 def described(raised: Any) -> str:

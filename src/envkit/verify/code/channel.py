@@ -7,22 +7,25 @@ interpreter with the program. So what comes out of its box is only ever a value 
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import secrets
-import time
 from collections.abc import Iterator
 from typing import Any, cast
 
 from envkit.errors import InfraError
 from envkit.sandbox.base import KiB, MiB, Process
+from envkit.verify.code.clock import Clock, apart
 from envkit.verify.code.programs.codec import DEPTH, NODES
 
 LINE = 32 * MiB
 """The longest line that is read from a box: the codec's text, each character as an escape, and some room."""
 
-IGNORED = 4 * MiB
-"""Bytes that are no frames after which a program is taken to flood the stream."""
+ANSWERS = 32 * MiB
+"""Bytes that a program may write in all, where it is asked again and again: reading them is the host's time."""
+
+
+START = 30.0
+"""Seconds that an interpreter may take to start, on a machine that is busy."""
 
 
 class Broken(Exception):
@@ -49,9 +52,18 @@ def frame(line: bytes, nonce: str) -> dict[str, Any] | None:
 
 def frames(stream: bytes, nonce: str) -> Iterator[dict[str, Any]]:
     """The messages in all that a program wrote, each read when it is asked for: all at once could be large."""
-    for line in io.BytesIO(stream):
-        if (message := frame(line.rstrip(b"\n"), nonce)) is not None:
+    start = stream.find(_opening(nonce))
+    while start >= 0:
+        end = stream.find(b"\n", start + 1)
+        line = stream[start + 1 :] if end < 0 else stream[start + 1 : end]
+        if (message := frame(line, nonce)) is not None:
             yield message
+        start = -1 if end < 0 else stream.find(_opening(nonce), end)
+
+
+def _opening(nonce: str) -> bytes:
+    """How each frame begins, also where something else stands in its line before it."""
+    return f"\n{nonce} ".encode()
 
 
 def _refuse(constant: str) -> Any:
@@ -61,57 +73,80 @@ def _refuse(constant: str) -> Any:
 class Peer:
     """The host's end of a program that goes on running in a box."""
 
-    def __init__(self, process: Process, nonce: str, deadline: float) -> None:
-        """`deadline` is by `time.monotonic`."""
+    def __init__(self, process: Process, nonce: str, clock: Clock, *, budget: int | None = None) -> None:
+        """`budget` is how many bytes it may write in all. It has START seconds, until `deadline` is set anew."""
         self.process = process
         self.nonce = nonce
-        self.deadline = deadline
+        self.clock = clock
+        self.deadline = clock.now() + START
+        self.heard = 0
+        """Bytes of the last message."""
+        self._budget = budget
+        self._read = 0
         self._inbox = bytearray()
-        self._searched = 0
-        self._ignored = 0
 
-    async def send(self, *lines: str) -> None:
-        """Lines to its stdin; Broken where it does not take them."""
-        data = "".join(f"{line}\n" for line in lines).encode("ascii")
+    async def send(self, line: str) -> None:
+        """A line to its stdin; Broken where it does not take it."""
+        writing = asyncio.ensure_future(self.process.write(f"{line}\n".encode("ascii")))
         try:
-            async with asyncio.timeout(self._left()):
-                await self.process.write(data)
+            while not writing.done():
+                await asyncio.wait({writing}, timeout=self._left())
+                if not writing.done():
+                    self._check_time()
+            await writing
         except InfraError:
             raise Broken(await self._end()) from None
-        except TimeoutError:
-            raise Broken("ran past its time limit") from None
+        finally:
+            writing.cancel()
 
     async def hear(self) -> dict[str, Any]:
         """Its next message; Broken where none comes."""
         while True:
-            end = self._inbox.find(b"\n", self._searched)
-            if end < 0:
-                self._searched = len(self._inbox)
-                await self._more()
-                continue
-            line = bytes(self._inbox[:end])
-            del self._inbox[: end + 1]
-            self._searched = 0
-            if (message := frame(line, self.nonce)) is not None:
+            line = await self._line()
+            self.heard = len(line)
+            if (message := await apart(len(line), frame, line, self.nonce)) is not None:
                 return message
-            self._ignored += end
-            if self._ignored > IGNORED:
+
+    async def _line(self) -> bytes:
+        """The next one that begins as a frame does; what comes before it is dropped unread."""
+        opening = _opening(self.nonce)
+        while (start := self._inbox.find(opening)) < 0:
+            del self._inbox[: -len(opening)]
+            await self._more()
+        del self._inbox[: start + 1]
+        searched = 0
+        while (end := self._inbox.find(b"\n", searched)) < 0:
+            searched = len(self._inbox)
+            if searched > LINE:
                 raise Broken("flooded its channel")
+            await self._more()
+        line = bytes(self._inbox[:end])
+        del self._inbox[:end]
+        return line
 
     async def _more(self) -> None:
-        seen = len(self._inbox)
-        if seen > LINE:
-            raise Broken("flooded its channel")
-        try:
-            data = await self.process.read(MiB if seen > 64 * KiB else 64 * KiB, within=self._left())
-        except TimeoutError:
-            raise Broken("ran past its time limit") from None
-        if not data:
-            raise Broken(await self._end())
+        data = b""
+        while not data:
+            try:
+                data = await self.process.read(MiB if len(self._inbox) > 64 * KiB else 64 * KiB, within=self._left())
+            except TimeoutError:
+                self._check_time()
+            else:
+                if not data:
+                    raise Broken(await self._end())
         self._inbox += data
+        self._read += len(data)
+        if self._budget is not None and self._read > self._budget:
+            raise Broken("flooded its channel")
+        await asyncio.sleep(0)  # one that always has more to say would never let go of the loop
 
     def _left(self) -> float:
-        return max(0.01, self.deadline - time.monotonic())
+        return max(0.01, self.deadline - self.clock.now())
+
+    def _check_time(self) -> None:
+        """Broken where its time is over by its clock, which may have stood still."""
+        if self.clock.now() >= self.deadline:
+            raise Broken("ran past its time limit")
 
     async def _end(self) -> str:
         from envkit.verify.code.verdict import ending

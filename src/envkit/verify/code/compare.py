@@ -57,6 +57,10 @@ def _text(value: Any) -> str:
             return hex(value)
         case list() | tuple():
             return f"[{','.join(map(_text, cast(Sequence[Any], value)))}]"
+        case deque():
+            return f"deque[{','.join(map(_text, cast(Sequence[Any], value)))}]"
+        case range():
+            return f"range[{','.join(map(_text, (value.start, value.stop, value.step)))}]"
         case set() | frozenset():
             return f"{{{','.join(sorted(map(_text, cast(set[Any], value))))}}}"
         case dict():

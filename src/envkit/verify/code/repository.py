@@ -1,19 +1,20 @@
 """Tests that pytest runs over a candidate's files, in a fresh box that has nothing else of the candidate's.
 
-The tests import the candidate's code into their own process, so this judge is as good as pytest's own word: what ends
-early, leaves tests out, skips them, brings configuration or has pytest pass everything fails, but a program written to
-look for the tests in its process may forge a report. Where a task can be judged by `judge_calls` or `judge_asserts`,
-those cannot be fooled.
+The tests import the candidate's code into their own process, where it can read them and change how they are run. What
+ends early, leaves tests out, skips them or brings configuration fails. So does what has tests pass that should not:
+where all pass, they are run once more, in another box, each with an assertion made wrong, and must fail. Code that
+reads the tests, works out what they expect and answers with that is not found out. Where a task can be judged by
+`judge_calls` or `judge_asserts`, those cannot be fooled so.
 """
 
 from __future__ import annotations
 
 import io
 import re
-import secrets
 import tarfile
 from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from itertools import islice
@@ -22,6 +23,7 @@ from typing import Any
 
 from envkit.errors import InfraError, UsageError
 from envkit.sandbox.base import ExecLimits, ExecResult, Sandbox, relative_to_workdir
+from envkit.verify.code.altered import altered
 from envkit.verify.code.channel import frames, new_nonce
 from envkit.verify.code.programs import program
 from envkit.verify.code.programs.codec import to_text
@@ -67,19 +69,47 @@ async def judge_pytest(
     without it every test that was found. Skipped and expected failures fail. A box without pytest is given this
     machine's; InfraError where that has none either.
     """
+    tests = {str(PurePosixPath(path)): data for path, data in tests.items()}
     collected = sorted(path for path in tests if _is_test(PurePosixPath(path).name))
     if not collected or (expected is not None and not expected):
         raise UsageError("There is nothing to judge: no file is named test_*.py or *_test.py, or no test is expected.")
-    control = f"test_{secrets.token_hex(6)}"
-    watched = {**tests, f"{control}.py": f"def {control}():\n    raise AssertionError\n".encode()}
-    messages, result = await _run(fresh, files, watched, [*collected, f"{control}.py"], limits)
+    messages, result = await _run(fresh, files, tests, collected, limits)
     version = _version(messages)
     if version is None or _broke(messages):  # the box's fault, or the candidate's?
         alone, ended = await _run(fresh, {}, {"test_alone.py": b"def test(): pass\n"}, ["test_alone.py"], limits)
         version = _version(alone)
         if version is None or _broke(alone):
             raise InfraError(f"pytest cannot be run in the box: Python {ending(ended)}. Install pytest in its image.")
-    return _verdict(messages, result, version, expected, f"{control}.py::{control}")
+    verdict = _verdict(messages, result, version, expected)
+    if verdict and (passed := await _passes_what_is_wrong(fresh, files, tests, collected, messages, limits)):
+        return replace(verdict, correct=False, reason=passed)
+    return verdict
+
+
+async def _passes_what_is_wrong(
+    fresh: Fresh,
+    files: Mapping[str, bytes],
+    tests: Mapping[str, bytes],
+    collected: Sequence[str],
+    messages: Sequence[dict[str, Any]],
+    limits: ExecLimits | None,
+) -> str | None:
+    """Why the passes of these messages are not to be believed, where they are not."""
+    passed = _reported_as("passed", messages)
+    wrong, ids = altered({path: tests[path] for path in collected}, {test.partition("[")[0] for test in passed})
+    again, result = await _run(fresh, files, {**tests, **wrong}, collected, limits)
+    if not _ended(again):
+        return f"pytest did not come to its end with tests that must fail: it {ending(result)}"
+    due = {test for test in passed if test.partition("[")[0] in ids} or ids
+    if due <= _reported_as("failed", again) - _reported_as("passed", again):
+        return None
+    return "a test that must fail was not reported so: how tests are run was changed"
+
+
+def _reported_as(outcome: str, messages: Sequence[dict[str, Any]]) -> set[str]:
+    """The tests that were called, with this outcome."""
+    called = (message for message in messages if message.get("when") == "call" and message.get("outcome") == outcome)
+    return {test for message in called if isinstance(test := message.get("id"), str)}
 
 
 @cache
@@ -171,11 +201,14 @@ def _broke(messages: Sequence[dict[str, Any]]) -> bool:
     return bool(messages) and messages[-1].get("end") == INTERNAL_ERROR
 
 
+def _ended(messages: Sequence[dict[str, Any]]) -> bool:
+    return bool(messages) and "end" in messages[-1]
+
+
 def _verdict(
-    messages: Sequence[dict[str, Any]], result: ExecResult, version: str, expected: Sequence[str] | None, control: str
+    messages: Sequence[dict[str, Any]], result: ExecResult, version: str, expected: Sequence[str] | None
 ) -> Verdict:
-    """Each test by all that was reported of it: it passed where every phase did, the call among them. Nothing did
-    where the control, which fails, is not reported so."""
+    """Each test by all that was reported of it: it passed where every phase did, the call among them."""
     failed: dict[str, str] = {}
     called: set[str] = set()
     for message in messages:
@@ -190,15 +223,11 @@ def _verdict(
                 failed.setdefault(test, f"not collected: {_last(why)}")
             case _:
                 pass
-    unmoved = failed.pop(control, "").startswith("failed") and control not in called
-    wanted = list(expected) if expected is not None else sorted({*called, *failed} - {control})
-    ended = bool(messages) and "end" in messages[-1]
+    wanted = list(expected) if expected is not None else sorted({*called, *failed})
     cases = [_case(test, called, failed, result) for test in wanted]
     reason = next((case.reason for case in cases if not case.passed), None if cases else "pytest found no test")
-    if not ended:
+    if not _ended(messages):
         reason = f"pytest did not come to its end: it {ending(result)}"
-    elif reason is None and not unmoved:
-        reason = "a test that must fail was not reported so: how tests are run was changed"
     return Verdict(reason is None, tuple(cases), reason, None, interpreter=version)
 
 

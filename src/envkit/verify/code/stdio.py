@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from envkit.errors import EnvError, UsageError
 from envkit.sandbox.base import ExecLimits, ExecResult, Sandbox
 from envkit.verify.code.channel import frames, new_nonce
+from envkit.verify.code.clock import apart
 from envkit.verify.code.extract import Program, as_program
-from envkit.verify.code.output import compare_output
+from envkit.verify.code.nothing import nothing_to_run
+from envkit.verify.code.output import Match, compare_output
 from envkit.verify.code.programs import program
 from envkit.verify.code.programs.codec import to_text
-from envkit.verify.code.toolchain import COMPILE, Toolchain, interpreter, toolchain
+from envkit.verify.code.toolchain import COMPILE, LARGEST, PROGRAM, Toolchain, interpreter, toolchain
 from envkit.verify.code.verdict import (
-    NO_PROGRAM,
     CaseVerdict,
     Fresh,
     Verdict,
@@ -43,7 +45,7 @@ async def judge_stdio(
     limits: ExecLimits | None = None,
     stop_early: bool = True,
 ) -> Verdict:
-    """The verdict on a program that reads stdin and prints an answer; `limits` hold for each case.
+    """The verdict on a program that reads stdin and prints an answer; `limits` hold for each case, and each has a box.
 
     It must end by itself with code 0 and print the expected text: exactly, or by stripped lines, or token by token
     (integers exact, decimal fractions to 1e-6, NaN never equal). With a `checker` the last rung is the checker's
@@ -55,18 +57,23 @@ async def judge_stdio(
     if not cases:
         raise UsageError("There is nothing to judge: judge_stdio was given no cases.")
     if source is None:
-        return NO_PROGRAM
+        return await nothing_to_run(fresh, language=language)
     judged = as_program(source, language)
+    program: bytes | str = judged.source.encode("utf-8", "surrogatepass")
+    version: str | None = None
+    if tools.compile:
+        async with fresh() as box:
+            version = await interpreter(box, tools)
+            program = await _compiled(box, tools, program)
+        if isinstance(program, str):
+            return conclude(judged, [], len(cases), interpreter=version, reason=program)
     runs: list[ExecResult] = []
-    async with fresh() as box:
-        version = await interpreter(box, tools)
-        unusable = await _install(box, tools, judged.source)
-        if unusable is not None:
-            return conclude(judged, [], len(cases), interpreter=version, reason=unusable)
-        for case in cases:
-            runs.append(await _run(box, tools, judged.source, case, limits))
-            if stop_early and not _may_pass(case, runs[-1], checker):
-                break
+    for case in cases:  # a box for each, or a program could keep in one what the next is to know
+        async with fresh() as box:
+            version = await interpreter(box, tools)
+            runs.append(await _run(box, tools, program, case, limits))
+        if stop_early and not await _may_pass(case, runs[-1], checker):
+            break
     judgements: list[CaseVerdict] = []
     for case, result in zip(cases, runs, strict=False):  # the candidate's box is given back before a checker needs one
         judgements.append(await _judge(fresh, case, result, checker))
@@ -75,36 +82,47 @@ async def judge_stdio(
     return conclude(judged, judgements, len(cases), interpreter=version)
 
 
-async def _install(box: Sandbox, tools: Toolchain, source: str) -> str | None:
-    """Put the program into the box, compiled; why it cannot be run, where it cannot."""
-    if tools.language == "python":
-        return None
-    await box.write(tools.file, source.encode("utf-8", "surrogatepass"))
-    if not tools.compile:
-        return None
+async def _compiled(box: Sandbox, tools: Toolchain, source: bytes) -> bytes | str:
+    """The program that the compiler makes of this source; why there is none, where there is none."""
+    await box.write(tools.file, source)
     result = await box.exec(tools.compile, limits=COMPILE)
-    if result.ok:
-        return None
-    errors = result.stderr.decode("utf-8", "replace")
-    first = next((line for line in errors.splitlines() if "error" in line), errors)
-    return f"the program does not compile: {printable(first, 200)}" if first else f"the compiler {ending(result)}"
+    if not result.ok:
+        errors = result.stderr.decode("utf-8", "replace")
+        first = next((line for line in errors.splitlines() if "error" in line), errors)
+        return f"the program does not compile: {printable(first, 200)}" if first else f"the compiler {ending(result)}"
+    try:
+        return await box.read(PROGRAM, LARGEST)
+    except (FileNotFoundError, ValueError):
+        return f"the program does not compile to one of at most {LARGEST >> 20} MiB"
 
 
-async def _run(box: Sandbox, tools: Toolchain, source: str, case: StdioCase, limits: ExecLimits | None) -> ExecResult:
+async def _run(
+    box: Sandbox, tools: Toolchain, program: bytes, case: StdioCase, limits: ExecLimits | None
+) -> ExecResult:
     stdin = case.stdin.encode("utf-8", "surrogatepass")
     within = limits or box.spec.limits
     room = 2 * len(case.expected.encode("utf-8", "surrogatepass")) + 4096
     if within.output < room:  # else the right answer would be cut short
         within = within.model_copy(update={"output": room})
     if tools.language == "python":
-        return await box.python(source, stdin=stdin, limits=within)
+        return await box.python(program.decode("utf-8", "surrogatepass"), stdin=stdin, limits=within)
+    if tools.compile:
+        await box.write(PROGRAM, program, mode=0o555)
+    else:
+        await box.write(tools.file, program)
     return await box.exec(tools.run, stdin=stdin, limits=within)
 
 
-def _may_pass(case: StdioCase, result: ExecResult, checker: str | None) -> bool:
+async def _may_pass(case: StdioCase, result: ExecResult, checker: str | None) -> bool:
     if not result.ok or result.truncated:
         return False
-    return checker is not None or compare_output(case.expected, result.stdout) != "different"
+    return checker is not None or await _compare(case, result, tokens=True) != "different"
+
+
+async def _compare(case: StdioCase, result: ExecResult, *, tokens: bool) -> Match:
+    return await apart(
+        len(case.expected) + len(result.stdout), partial(compare_output, tokens=tokens), case.expected, result.stdout
+    )
 
 
 async def _judge(fresh: Fresh, case: StdioCase, result: ExecResult, checker: str | None) -> CaseVerdict:
@@ -112,7 +130,7 @@ async def _judge(fresh: Fresh, case: StdioCase, result: ExecResult, checker: str
     if not result.ok or result.truncated:
         passed, reason = False, f"the program {ending(result)}"
     else:
-        match = compare_output(case.expected, result.stdout, tokens=checker is None)
+        match = await _compare(case, result, tokens=checker is None)
         passed, reason = match != "different", "different output" if match == "different" else f"equal ({match})"
         if not passed and checker is not None:
             passed, reason = await _check(fresh, checker, case, result.stdout)

@@ -12,7 +12,7 @@ from envkit.verify.code.extract import Program
 Fresh = Callable[[], AbstractAsyncContextManager[Sandbox]]
 """How a judge gets a box that nobody has used; `Rollout.fresh_sandbox` is one."""
 
-VERSION = "code-2"
+VERSION = "code-3"
 """Raised whenever a judge may answer differently than before, so that old verdicts can be told apart."""
 
 SHOWN = 300
@@ -53,9 +53,6 @@ class Verdict:
 
     def __bool__(self) -> bool:
         return self.correct
-
-
-NO_PROGRAM = Verdict(False, (), "no program in the reply", None)
 
 
 def conclude(

@@ -12,6 +12,7 @@ A subclass is an object like any other. Nothing is pickled or evaluated, and no 
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
 DEPTH = 100
@@ -20,8 +21,11 @@ TEXT = 4 << 20
 """Levels, values and characters of one tree; they bound what the host holds while it reads one. A value that holds
 others counts as three."""
 MAPPINGS = ("Counter", "OrderedDict", "defaultdict")
-COLLISIONS = 32
-"""Elements of one set with the same hash: more are made to make the reader slow."""
+BUILDING = 0.3
+"""Seconds of processor time that the sets and dicts of one tree may take to build, which is a tenth of a second for
+the largest honest ones: elements whose hashes are chosen to collide take hours."""
+STEP = 64
+"""Elements between two looks at the time."""
 
 
 class Opaque:
@@ -99,10 +103,10 @@ def _spend(left: list[int], characters: int) -> None:
 
 def unpack(tree: Any) -> Any:
     """The value of a tree, built of plain types alone. ValueError for anything that `pack` does not make."""
-    return _unpack(tree, 0)
+    return _unpack(tree, 0, [BUILDING])
 
 
-def _unpack(tree: Any, depth: int) -> Any:
+def _unpack(tree: Any, depth: int, left: list[float]) -> Any:
     kind = kind_of(tree)
     if tree is None or kind is bool or kind is int or kind is str:
         return tree
@@ -111,7 +115,7 @@ def _unpack(tree: Any, depth: int) -> Any:
     if kind is float and tree - tree == 0:
         return tree
     if kind is list:
-        return [_unpack(item, depth + 1) for item in tree]
+        return [_unpack(item, depth + 1, left) for item in tree]
     if kind is not dict or len(tree) != 1:
         raise ValueError("no value")
     tag, inner = next(iter(tree.items()))
@@ -120,16 +124,16 @@ def _unpack(tree: Any, depth: int) -> Any:
     if kind_of(inner) is not list:
         raise ValueError("no value")
     if tag == "d":
-        return _dict(inner, depth)
+        return _dict(inner, depth, left)
     if tag == "k" and len(inner) == 2 and inner[0] in MAPPINGS and kind_of(inner[1]) is list:
-        return _mapping(inner[0], _dict(inner[1], depth))
-    items = [_unpack(item, depth + 1) for item in inner]
+        return _mapping(inner[0], _dict(inner[1], depth, left))
+    items = [_unpack(item, depth + 1, left) for item in inner]
     if tag == "t":
         return tuple(items)
     if tag == "s":
-        return set(_distinct(items))
+        return _built(set(), items, left)
     if tag == "z":
-        return frozenset(_distinct(items))
+        return frozenset(_built(set(), items, left))
     if tag == "c" and len(items) == 2 and all(kind_of(item) is float for item in items):
         return complex(*items)
     if tag == "r" and len(items) == 3 and all(kind_of(item) is int for item in items):
@@ -155,11 +159,10 @@ def _from_string(tag: str, text: str) -> Any:
     raise ValueError("no value")
 
 
-def _dict(pairs: list[Any], depth: int) -> dict[Any, Any]:
+def _dict(pairs: list[Any], depth: int, left: list[float]) -> dict[Any, Any]:
     if not all(kind_of(pair) is list and len(pair) == 2 for pair in pairs):
         raise ValueError("no value")
-    keys = _distinct([_unpack(pair[0], depth + 1) for pair in pairs])
-    return dict(zip(keys, [_unpack(pair[1], depth + 1) for pair in pairs]))  # noqa: B905 - not in old interpreters
+    return _built({}, [(_unpack(k, depth + 1, left), _unpack(v, depth + 1, left)) for k, v in pairs], left)
 
 
 def _mapping(name: str, items: dict[Any, Any]) -> Any:
@@ -167,17 +170,20 @@ def _mapping(name: str, items: dict[Any, Any]) -> Any:
     return kind(None, items) if name == "defaultdict" else kind(items)
 
 
-def _distinct(items: list[Any]) -> list[Any]:
-    """The elements of a set or keys of a dict, which must be hashable, and not chosen so as to collide."""
+def _built(made: Any, items: list[Any], left: list[float]) -> Any:
+    """The set or dict with these elements or pairs, which must be hashable and distinct, and not chosen to collide."""
+    started = time.thread_time()
     try:
-        hashes = sorted(map(hash, items))
+        for first in range(0, len(items), STEP):
+            made.update(items[first : first + STEP])
+            if time.thread_time() - started > left[0]:
+                raise ValueError("elements whose hashes collide")
     except TypeError:
         raise ValueError("an element cannot be hashed") from None
-    if any(hashes[i] == hashes[i - COLLISIONS] for i in range(COLLISIONS, len(hashes))):
-        raise ValueError("too many elements of one hash")
-    if len(set(items)) != len(items):
+    left[0] -= time.thread_time() - started
+    if len(made) != len(items):
         raise ValueError("an element is there twice")
-    return items
+    return made
 
 
 def _readers() -> tuple[Any, Any]:

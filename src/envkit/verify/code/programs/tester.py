@@ -58,17 +58,27 @@ def put_back(mine: Any, theirs: Any) -> None:
         mine.update(theirs)
 
 
+ENDINGS = ("StopIteration", "StopAsyncIteration", "GeneratorExit")
+"""What ends whoever iterates, in silence: `all(map(check, cases))` would take it for the end of its cases."""
+
+
 def error_of(raised: Any) -> BaseException:
     """An exception of the same name, of the nearest built-in kind that it had."""
-    names = raised["names"]
+    names, words = raised["names"], raised["words"]
+    if not set(ENDINGS).isdisjoint(names):
+        return RuntimeError(f"the function raised {names[0]}: {words}")
     kinds = [getattr(builtins, name, None) for name in names]
-    kind: Any = next((each for each in kinds if isinstance(each, type) and issubclass(each, BaseException)), Exception)
-    if kind.__name__ != names[0]:
-        kind = type(str(names[0]), (kind,), {})
-    try:
-        return kind(raised["words"])
-    except TypeError:  # such as UnicodeDecodeError, which takes five arguments
-        return Exception(raised["words"])
+    for kind in kinds:
+        if isinstance(kind, type) and issubclass(kind, BaseException):
+            try:
+                return made(kind, str(names[0]), words)
+            except (TypeError, ValueError):  # such as UnicodeDecodeError, which takes five arguments: the next is near
+                pass
+    return Exception(words)
+
+
+def made(kind: Any, name: str, words: str) -> BaseException:
+    return (kind if kind.__name__ == name else type(name, (kind,), {}))(words)
 
 
 def where(error: BaseException, tests: str) -> str:

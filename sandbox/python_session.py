@@ -1,0 +1,1 @@
+../src/envkit/sandbox/python_session.py

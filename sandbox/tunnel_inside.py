@@ -1,0 +1,1 @@
+../src/envkit/sandbox/tunnel_inside.py
