@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ import pytest
 
 pytest.importorskip("mcp", reason="the extra envkit[mcp] is not installed")
 
-from envkit import Environment, Limits, Message, Rollout, Scripted, Task, run_rollout
+from envkit import Environment, Limits, Rollout, Scripted, Task, run_rollout
 from envkit.clients.scripted import call
 from envkit.errors import InfraError
 from envkit.mcp import mcp_tools
@@ -27,23 +28,35 @@ from envkit.types import Image, ToolCall
 COUNTER = [sys.executable, str(Path(__file__).parent / "mcp_servers" / "counter.py")]
 
 
+def _comes_up(process: subprocess.Popen[bytes], port: int, within: float = 60) -> bool:
+    """Whether the server takes connections in so many seconds."""
+    end = time.monotonic() + within
+    while process.poll() is None and time.monotonic() < end:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return True
+    return False
+
+
 @contextmanager
 def served() -> Iterator[str]:
     """The address of a server over HTTP."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    process = subprocess.Popen([*COUNTER, str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    end = time.monotonic() + 30
-    while time.monotonic() < end:
+    with tempfile.TemporaryFile("w+") as complaint:
+        process = subprocess.Popen([*COUNTER, str(port)], stdout=subprocess.DEVNULL, stderr=complaint)
         try:
-            socket.create_connection(("127.0.0.1", port)).close()
-            break
-        except OSError:
-            time.sleep(0.05)
-    yield f"http://127.0.0.1:{port}/mcp"
-    process.kill()
-    process.wait()
+            if not _comes_up(process, port):
+                complaint.seek(0)
+                pytest.fail(f"the MCP server took no connection ({process.poll()}): {complaint.read()[-2000:]}")
+            yield f"http://127.0.0.1:{port}/mcp"
+        finally:
+            process.kill()
+            process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +163,7 @@ async def test_a_server_that_does_not_start_says_why(server: Any, why: str) -> N
 def children() -> set[str]:
     """The processes below this one that are such a server."""
     me = str(os.getpid())
-    told = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", me], capture_output=True, text=True, check=False)
+    told = subprocess.run(["ps", "-ww", "-o", "pid=,args=", "--ppid", me], capture_output=True, text=True, check=True)
     return {line.split()[0] for line in told.stdout.splitlines() if "counter.py" in line}
 
 
@@ -174,15 +187,20 @@ async def test_a_server_is_gone_with_its_rollout_also_when_a_limit_ends_it(cut: 
 async def test_a_server_is_gone_when_its_rollout_is_cancelled() -> None:
     before = children()
 
-    async def hangs(messages: Any) -> Message:
-        raise AssertionError("not asked")
+    offered = asyncio.Event()
 
-    task = asyncio.ensure_future(run_rollout(Counting([]), Task(id="1", prompt="?"), Scripted([call("hang")])))
-    end = time.monotonic() + 30
-    while children() == before:
-        assert time.monotonic() < end
-        await asyncio.sleep(0.05)
-    await asyncio.sleep(0.5)
+    class Waiting(Environment[Task]):
+        async def run(self, rollout: Rollout[Task]) -> None:
+            async with mcp_tools(COUNTER) as tools:
+                offered.set()
+                await rollout.chat.run_tools(tools)
+
+    task = asyncio.ensure_future(run_rollout(Waiting([]), Task(id="1", prompt="?"), Scripted([call("hang")])))
+    ready = asyncio.ensure_future(offered.wait())
+    await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED)
+    assert not task.done(), task.result().error
+    assert children() > before
+    await asyncio.sleep(0.5)  # for the call to be under way
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
