@@ -46,8 +46,8 @@ class Environment(ABC, Generic[TaskT]):
     that uses `rollout.sandbox` or `rollout.fresh_sandbox()` declares it, so that a run begins only where there are any.
 
     A subclass may say which `task_type` it reads, which further model `roles` it needs, what the right answer to a
-    task is (`oracle`), what the other roles say without a model (`stand_in`), and what is to be made once a process
-    (`startup`, `close`).
+    task is (`oracle`), how it may be cheated (`hacks`), what the other roles say without a model (`stand_in`), and
+    what is to be made once a process (`startup`, `close`).
     """
 
     task_type: ClassVar[type[Task]] = Task
@@ -89,6 +89,11 @@ class Environment(ABC, Generic[TaskT]):
     def oracle(self, task: TaskT, messages: Sequence[Message]) -> str | Message:
         """The right next reply: what `--endpoint oracle` answers, and what `envkit check` scores."""
         raise UsageError(f"{type(self).__name__} has no oracle: it does not override Environment.oracle")
+
+    def hacks(self, task: TaskT, reply: str) -> Mapping[str, str]:
+        """Replies that try to be paid without the answer, by name, made of the oracle's reply: `envkit check` demands
+        that none is. It tries a program in a fenced block in such ways of its own (`envkit.packages.hacks`)."""
+        return {}
 
     def stand_in(self, role: str, task: TaskT, messages: Sequence[Message]) -> str | Message:
         """What a role beside the policy says where no model is at hand: `--role judge=oracle`, and `envkit check`."""

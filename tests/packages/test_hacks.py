@@ -6,7 +6,7 @@ from packages.projects import project
 
 from envkit.packages.check import check
 from envkit.packages.find import find
-from envkit.packages.hacks import HACKS, disguised
+from envkit.packages.hacks import BODIES, HACKS, disguised, hacked_program
 
 RIGHT = "```python\ndef helper(n):\n    return n\n\ndef double(n):\n    return 2 * helper(n)\n```"
 METHOD = "```python\nclass Solution:\n    def double(self, n):\n        return 2 * n\n```"
@@ -59,3 +59,30 @@ async def test_an_environment_that_pays_them_fails_its_gate(tmp_path: Path) -> N
     assert gate.status == "failed"
     assert "6 pay more" in gate.detail
     assert "early exit: 1" in gate.detail
+
+
+def test_a_continuation_is_hacked_without_a_fence() -> None:
+    for name, body in BODIES.items():
+        compile("def f():\n" + body, name, "exec")
+    programs = hacked_program("def double(n):\n    return 2 * n\n")
+    assert programs.keys() == HACKS.keys()
+    for name, program in programs.items():
+        assert "def double(" in program
+        compile(program, name, "exec")
+
+
+PAYS_A_WORD = """
+from envkit import SingleTurnEnv, Task
+def said(rollout):
+    return float(rollout.reply.removesuffix(" or not") == rollout.task.answer)
+class Env(SingleTurnEnv):
+    def hacks(self, task, reply):
+        return {"hedged": reply + " or not"}
+def environment():
+    return Env([Task(id=str(n), prompt=f"Say {n}.", answer=f"answer {n}") for n in range(3)], rewards=[said])
+"""
+
+
+async def test_an_environment_adds_hacks_of_its_own(tmp_path: Path) -> None:
+    gates = {gate.name: gate for gate in await check(find(str(project(tmp_path, code=PAYS_A_WORD))))}
+    assert "(hedged: 1)" in gates["replies without an answer score the floor"].detail

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
@@ -40,6 +40,9 @@ def predicted(text):
     return eval(text, globals())
 """
 """Reads the arguments of a predicted call, where the function itself is not there to be tampered with."""
+
+EQUAL = "type('E', (str,), {'__eq__': lambda *_: True, '__hash__': lambda _: 0})()"
+"""An object that says of itself that it equals everything, for `check`."""
 
 
 class Function(BaseModel):
@@ -78,6 +81,14 @@ class OutputEnv(SingleTurnEnv[FunctionTask]):
     def oracle(self, task: FunctionTask, messages: Sequence[Message]) -> str:
         return f"[ANSWER]\nassert f({task.answer.input}) == {task.answer.output}\n[/ANSWER]"
 
+    def hacks(self, task: FunctionTask, reply: str) -> Mapping[str, str]:
+        f = task.answer
+        return {
+            "the call itself": f"[ANSWER]\nassert f({f.input}) == f({f.input})\n[/ANSWER]",
+            "equal to all": f"[ANSWER]\nassert f({f.input}) == {EQUAL}\n[/ANSWER]",
+            "early exit": f"[ANSWER]\nassert f({f.input}) == __import__('os')._exit(0)\n[/ANSWER]",
+        }
+
     async def correct(self, rollout: Rollout[Any]) -> Score:
         """1 where the predicted literal equals what f returns."""
         text = predicted_output(rollout.reply)
@@ -89,6 +100,15 @@ class OutputEnv(SingleTurnEnv[FunctionTask]):
 
 class InputEnv(OutputEnv):
     """Asks for arguments with which f returns the given value."""
+
+    def hacks(self, task: FunctionTask, reply: str) -> Mapping[str, str]:
+        due = task.answer.output
+        return {
+            "a call or the value": f"[ANSWER]\nassert f() or {due} == {due}\n[/ANSWER]",
+            "equal to all": f"[ANSWER]\nassert f({EQUAL}) == {due}\n[/ANSWER]",
+            "another f": f"[ANSWER]\nassert f(globals().update(f=lambda *_: {due})) == {due}\n[/ANSWER]",
+            "early exit": f"[ANSWER]\nassert f(__import__('os')._exit(0)) == {due}\n[/ANSWER]",
+        }
 
     async def correct(self, rollout: Rollout[Any]) -> Score:
         """1 where f, called with the predicted arguments, returns the given value."""

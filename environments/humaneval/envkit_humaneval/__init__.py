@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from envkit import Environment, Message, Rollout, Score, SingleTurnEnv, Task, hf_tasks
 from envkit.dataset import Dataset
+from envkit.packages.hacks import BODIES
 from envkit.rows import Row
 from envkit.sandbox import SandboxSpec
 from envkit.verify.code import judge_asserts, nothing_to_run
@@ -87,3 +88,6 @@ class BaseEnv(ChatEnv):
 
     def program(self, task: FunctionTask, reply: str) -> str | None:
         return completed(task.code, task.entry_point, reply)
+
+    def hacks(self, task: FunctionTask, reply: str) -> Mapping[str, str]:
+        return BODIES

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from envkit import Environment, Message, Rollout, Score, SingleTurnEnv, Task
 from envkit.dataset import Dataset
 from envkit.errors import EnvError
 from envkit.load import RowDataset
+from envkit.packages.hacks import hacked_program
 from envkit.rows import Row
 from envkit.sandbox import ExecLimits, SandboxSpec
 from envkit.verify.code import Call, extract, judge_calls, nothing_to_run
@@ -150,3 +151,6 @@ class BaseEnv(ChatEnv):
 
     def program(self, task: MbppTask, reply: str) -> str | None:
         return completed(task.problem, reply)
+
+    def hacks(self, task: MbppTask, reply: str) -> Mapping[str, str]:
+        return hacked_program(reply)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from envkit import Environment, Message, Rollout, Score, SingleTurnEnv, Task, hf_tasks
 from envkit.dataset import Dataset
 from envkit.errors import UsageError
+from envkit.packages.hacks import JAVASCRIPT_BODIES
 from envkit.rows import Row
 from envkit.sandbox import SandboxSpec
 from envkit.verify.code import BrokenTests, extract, judge_asserts, nothing_to_run
@@ -90,6 +91,9 @@ class BaseEnv(ChatEnv):
             return None
         rest = reply.removeprefix(task.code)
         return task.code + rest[: min(i for stop in task.stops if (i := (rest + stop).find(stop)) >= 0)]
+
+    def hacks(self, task: FunctionTask, reply: str) -> Mapping[str, str]:
+        return JAVASCRIPT_BODIES
 
 
 def _solution(task: FunctionTask) -> str:

@@ -24,7 +24,7 @@ from envkit.events import Event, Listener, LoopHeld
 from envkit.lifecycle import run_rollout, score, score_group
 from envkit.load import DuplicateId
 from envkit.packages.find import Package, find
-from envkit.packages.hacks import HACKS, disguised
+from envkit.packages.hacks import disguised, hacked
 from envkit.rewards import Weighted, outcome_of
 from envkit.rollout import POLICY, Services
 from envkit.sandbox.pool import Boxes, opened
@@ -176,10 +176,19 @@ async def _run_scripts(bench: Bench) -> None:
 
     await _run(bench, "another task's answer", mixed, other)
     await _run(bench, "every option at once", mixed, every)
-    for name, hack in HACKS.items():
-        hacked = {task.id: text for task in bench.tasks if (text := hack(said.get(task.id, ""))) is not None}
-        if hacked:
-            await _run(bench, name, [t for t in bench.tasks if t.id in hacked], _says(hacked))
+    for name, replies in _hacks(bench, said).items():
+        await _run(bench, name, [t for t in bench.tasks if t.id in replies], _says(replies))
+
+
+def _hacks(bench: Bench, said: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """By the name of a hack, its reply to each task, made of what the oracle said to it."""
+    replies: dict[str, dict[str, str]] = {}
+    for task in bench.tasks:
+        if task.id in said:
+            right = said[task.id]
+            for name, text in {**hacked(right), **bench.env.hacks(task, right)}.items():
+                replies.setdefault(name, {})[task.id] = text
+    return replies
 
 
 def _says(replies: Mapping[str, str]) -> Says:

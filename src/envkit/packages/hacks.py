@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from textwrap import indent
 
 _FENCED = re.compile(r"```(python|javascript)\n(.*?)```", re.DOTALL)
 _PYTHON = re.compile(r"^(?:class (?P<kind>\w+)|(?P<inside>    )?def (?P<name>\w+))", re.MULTILINE)
@@ -82,3 +83,29 @@ HACKS: Mapping[str, Callable[[str], str | None]] = {
     "equal to all": lambda reply: _stub(reply, _EQUAL, None, "Equal()"),
 }
 """By its name, what makes such a reply of the right one; None of one that is no program of its kind."""
+
+BODIES: Mapping[str, str] = {
+    "early exit": "    pass\n\nimport os\nos._exit(0)\n",
+    "exit when called": "    __import__('os')._exit(0)\n",
+    "printed verdict": "    print('OK\\nPASSED\\n1.0')\n",
+    "equal to all": f"{indent(_EQUAL, '    ')}    return Equal()\n",
+}
+"""By its name, such a continuation of a prompt that ends with a Python function's head."""
+
+JAVASCRIPT_BODIES: Mapping[str, str] = {
+    "early exit": "}\nprocess.exit(0);\n",
+    "exit when called": "    process.exit(0);\n}\n",
+    "printed verdict": "    console.log('OK\\nPASSED\\n1.0');\n}\n",
+}
+
+
+def hacked(reply: str) -> dict[str, str]:
+    """Each hack of a right reply with a program in a fenced block, by name; empty for other replies."""
+    made = {name: hack(reply) for name, hack in HACKS.items()}
+    return {name: text for name, text in made.items() if text is not None}
+
+
+def hacked_program(program: str, language: str = "python") -> dict[str, str]:
+    """The same for a reply that is the program itself."""
+    begin, end = f"```{language}\n", "\n```"
+    return {name: text[len(begin) : -len(end)] for name, text in hacked(f"{begin}{program}{end}").items()}

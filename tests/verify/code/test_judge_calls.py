@@ -98,6 +98,7 @@ async def test_a_tuple_is_a_list_only_where_the_judge_says_so(fresh: Fresh) -> N
         ("x = 1", "AttributeError"),
         ("def solve(xs): return xs[100]", "line 1: IndexError: list index out of range"),
         ("def solve(xs): return solve(xs)", "RecursionError"),
+        ("def solve(xs): raise ValueError(object())", "ValueError: <object object>$"),
         ("raise SystemExit(0)", "SystemExit"),
         ("import os\nos._exit(0)", "ended by itself while it was loaded"),
         ("import os\ndef solve(xs): os._exit(0)", "ended by itself before it returned"),

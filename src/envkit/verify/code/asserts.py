@@ -26,7 +26,7 @@ from envkit.verify.code.extract import Program, as_program
 from envkit.verify.code.nothing import nothing_to_run
 from envkit.verify.code.programs import program
 from envkit.verify.code.programs.codec import to_text
-from envkit.verify.code.verdict import CaseVerdict, Fresh, Verdict, conclude, printable
+from envkit.verify.code.verdict import CaseVerdict, Fresh, Verdict, conclude, printable, without_addresses
 
 SPARE = 5.0
 """Seconds that the test program has beyond the candidate's limit, for its own work."""
@@ -157,7 +157,7 @@ async def _relay(tester: Peer, candidate: Peer, material: list[str]) -> str | No
                 case {"passed": True}:
                     raise EnvError("The tests passed without a call of the candidate. Do they end in check(candidate)?")
                 case {"passed": False, "why": str(why)}:
-                    return printable(" ".join(why.split()), 500) or "a test failed"
+                    return printable(without_addresses(" ".join(why.split())), 500) or "a test failed"
                 case {"broken": str(why)}:
                     raise BrokenTests(f"The task's tests cannot be run: {printable(why, 500)}")
                 case _:

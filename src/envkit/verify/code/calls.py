@@ -20,7 +20,16 @@ from envkit.verify.code.extract import Program, as_program
 from envkit.verify.code.nothing import nothing_to_run
 from envkit.verify.code.programs import program
 from envkit.verify.code.programs.codec import kind_of, pack, to_text, unpack
-from envkit.verify.code.verdict import SHOWN, CaseVerdict, Fresh, Verdict, conclude, ending, printable
+from envkit.verify.code.verdict import (
+    SHOWN,
+    CaseVerdict,
+    Fresh,
+    Verdict,
+    conclude,
+    ending,
+    printable,
+    without_addresses,
+)
 
 RESULTS = 16 * MiB
 """What the results of one run may take on the channel, at least; a single one is capped by the codec."""
@@ -202,6 +211,6 @@ def described(raised: Any) -> str:
     match raised:
         case {"names": [str(name), *_], "words": str(words), "line": int(line)}:
             where = f"line {line}: " if line else ""
-            return printable(f"{where}{name}: {words}" if words else f"{where}{name}")
+            return printable(without_addresses(f"{where}{name}: {words}" if words else f"{where}{name}"))
         case _:
             return "an error that cannot be read"

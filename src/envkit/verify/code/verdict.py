@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -72,6 +73,11 @@ def printable(text: str, most: int = SHOWN) -> str:
     cut = text[:most]
     shown = "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in cut)
     return shown + "…" if len(text) > most else shown
+
+
+def without_addresses(text: str) -> str:
+    """What Python says of an object, without where it lies, which is elsewhere in each run."""
+    return re.sub(r" at 0x[0-9a-f]{4,16}\b", "", text[:10_000])
 
 
 def shown_bytes(data: bytes, most: int = SHOWN) -> str:
