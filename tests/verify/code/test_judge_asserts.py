@@ -177,6 +177,21 @@ async def test_values_of_javascript_cross(fresh: Fresh) -> None:
 
 
 @node
+async def test_names_that_javascript_objects_have_are_only_names(fresh: Fresh) -> None:
+    source = """function f(o) {
+      Object.defineProperty(o, '__proto__', { value: { right: true }, enumerable: true });
+      const error = new Error('no'); error.name = 'constructor'; throw error;
+    }"""
+    tests = """
+    const o = {};
+    try { candidate(o) } catch (error) { if (!(error instanceof Error)) process.exit(1) }
+    if (o.right) process.exit(1);
+    """
+    verdict = await judge_asserts(fresh, source, tests, function="f", language="javascript")
+    assert verdict, verdict.reason
+
+
+@node
 @pytest.mark.parametrize(
     "source",
     [

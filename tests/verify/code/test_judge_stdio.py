@@ -131,6 +131,40 @@ async def test_a_program_that_does_not_compile_says_where(fresh: Fresh) -> None:
     assert "does not compile: main.c:1" in (verdict.reason or "")
 
 
+RIGHT = {
+    "a thread that recurses deeply": (
+        "import sys, threading\nsys.setrecursionlimit(10**6)\nthreading.stack_size(1 << 27)\n"
+        "def f(n): return n and f(n - 1)\ndef main():\n    input(); print(sum(map(int, input().split())) + f(10**5))\n"
+        "thread = threading.Thread(target=main); thread.start(); thread.join()"
+    ),
+    "bytes of the descriptor": (
+        "import os\nread = b''\nwhile some := os.read(0, 2): read += some\nprint(sum(map(int, read.split()[1:])))"
+    ),
+    "stdin as a file": "print(sum(map(int, open('/dev/stdin').readlines()[1].split())))",
+    "processes": (
+        "from multiprocessing import Pool\ndef same(x): return x\n"
+        "if __name__ == '__main__':\n    input(); xs = map(int, input().split())\n"
+        "    with Pool(2) as pool: print(sum(pool.map(same, xs)))"
+    ),
+    "at exit": "import atexit\ninput(); s = sum(map(int, input().split()))\natexit.register(lambda: print(s))\nquit()",
+    "lines of another system": "input(); print(sum(map(int, input().split())), end='  \\r\\n\\r\\n')",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RIGHT)
+async def test_right_programs_of_every_habit_pass(fresh: Fresh, name: str) -> None:
+    verdict = await judge_stdio(fresh, RIGHT[name], CASES)
+    assert verdict, verdict.reason
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
+async def test_a_compiled_program_may_recurse_deeply(fresh: Fresh) -> None:
+    deep = "int f(int n) { volatile char kept[100]; kept[0] = 0; return n == 0 ? 0 : f(n - 1) + kept[0]; }\n"
+    source = deep + SUMS["cpp"].replace("int n, x, s = 0", "int n, x, s = f(1000000)").replace("#include", "\n#include")
+    verdict = await judge_stdio(fresh, source, CASES, language="cpp")
+    assert verdict, verdict.reason
+
+
 async def test_long_right_answers_are_not_cut(fresh: Fresh) -> None:
     case = StdioCase("", "x" * 300_000)
     assert await judge_stdio(fresh, "print('x' * 300000)", [case], limits=ExecLimits(output=1000))

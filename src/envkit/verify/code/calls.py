@@ -150,7 +150,7 @@ def _judge(call: Call, reply: dict[str, Any] | None, result: ExecResult, compare
         how = f"the program {_end(result)} before it returned"
         return CaseVerdict(False, expected, None, how, result.wall, memory)
     said = reply.get("wall")
-    wall = min(max(said, 0.0), result.wall) if isinstance(said, float) else 0.0
+    wall = min(max(0.0, said), result.wall) if isinstance(said, float) else 0.0
     if "value" not in reply:
         return CaseVerdict(False, expected, None, described(reply.get("raised")), wall, memory)
     try:

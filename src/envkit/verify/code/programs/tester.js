@@ -18,13 +18,13 @@
       for (const item of theirs) mine.add(item);
     } else if (mine && theirs && Object.getPrototypeOf(mine) === Object.prototype && !(theirs instanceof Opaque)) {
       for (const key of Object.keys(mine)) delete mine[key];
-      Object.assign(mine, theirs);
+      Object.defineProperties(mine, Object.getOwnPropertyDescriptors(theirs)); // "__proto__" too is only a key
     }
   };
 
   const errorOf = (told) => {
-    const kinds = { RangeError, ReferenceError, SyntaxError, TypeError, URIError, EvalError };
-    const error = new (kinds[told.names[0]] || Error)(told.words);
+    const kinds = [RangeError, ReferenceError, SyntaxError, TypeError, URIError, EvalError];
+    const error = new (kinds.find((kind) => kind.name === told.names[0]) || Error)(told.words);
     error.name = told.names[0];
     return error;
   };
