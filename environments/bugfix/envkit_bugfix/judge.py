@@ -11,7 +11,6 @@ runs: whatever it patches, reads or ends there, it can only answer otherwise.
 from __future__ import annotations
 
 import ast
-import time
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -20,8 +19,9 @@ from typing import Any
 from envkit.errors import EnvError, InfraError
 from envkit.sandbox.base import ExecLimits, Sandbox
 from envkit.verify.code import CaseVerdict, Fresh, Verdict
-from envkit.verify.code.asserts import SPARE, START, two_boxes
-from envkit.verify.code.channel import Broken, Peer, new_nonce
+from envkit.verify.code.asserts import SPARE, two_boxes
+from envkit.verify.code.channel import ANSWERS, START, Broken, Peer, new_nonce
+from envkit.verify.code.clock import Clock
 from envkit.verify.code.programs import program
 from envkit.verify.code.programs.codec import to_text
 from envkit.verify.code.verdict import printable
@@ -44,18 +44,19 @@ async def judge(fresh: Fresh, files: Mapping[str, bytes], package: str, tests: s
     async with two_boxes(fresh) as (theirs, ours):
         for path, data in files.items():
             await theirs.write(path, data)
-        served = await _start(theirs, ["python3", "-I", "-B", "-c", _program("served.py")], roomy)
-        tested = await _start(ours, ["python3", "-I", "-B", "-c", _program("tested.py")], roomy)
-        try:
-            version = await _ready(served)
-            await _ready(tested)
-            started = time.monotonic()
-            served.deadline, tested.deadline = started + limits.wall, started + limits.wall + SPARE
-            await tested.send(to_text([modules, tests, names]))
-            cases, reason = await _relay(tested, served, names)
-        finally:
-            await served.process.kill()
-            await tested.process.kill()
+        with Clock() as clock:
+            served = await _start(theirs, _program("served.py"), roomy, clock, budget=ANSWERS)
+            tested = await _start(ours, _program("tested.py"), roomy, clock)
+            try:
+                version = await _ready(served)
+                await _ready(tested)
+                started = clock.now()
+                served.deadline, tested.deadline = started + limits.wall, started + limits.wall + SPARE
+                await tested.send(to_text([modules, tests, names]))
+                cases, reason = await _relay(tested, served, names)
+            finally:
+                await served.process.kill()
+                await tested.process.kill()
     reason = reason or next((case.reason for case in cases if not case.passed), None)
     if reason is None and len(cases) < len(names):
         raise EnvError(f"only {len(cases)} of {len(names)} hidden tests were run, and nothing says why")
@@ -69,8 +70,8 @@ def _program(name: str) -> str:
     return program("codec.py", "channel.py") + "\n".join(line for line in lines if not line.startswith("from "))
 
 
-async def _start(box: Sandbox, argv: Sequence[str], limits: ExecLimits) -> Peer:
-    return Peer(await box.spawn(argv, limits=limits), new_nonce(), time.monotonic() + START)
+async def _start(box: Sandbox, text: str, limits: ExecLimits, clock: Clock, budget: int | None = None) -> Peer:
+    return Peer(await box.spawn(["python3", "-I", "-B", "-c", text], limits=limits), new_nonce(), clock, budget=budget)
 
 
 async def _ready(peer: Peer) -> str:
