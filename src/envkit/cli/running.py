@@ -23,7 +23,7 @@ from envkit.errors import EnvkitError, ModelError, UsageError
 from envkit.evaluate import GRACE, Resume, Selection, evaluate
 from envkit.packages.find import Package, find
 from envkit.progress import Budget, Progress, Stopped
-from envkit.report import Report
+from envkit.report import Report, latest
 from envkit.rollout import POLICY
 from envkit.runs import Manifest, RunDirectory
 
@@ -297,13 +297,20 @@ def _exit_code(outcome: Outcome, fail_under: float | None) -> int:
             return exits.FAILED
         case None:
             pass
-    if report.failed_by_kind == {"model": report.rollouts}:
+    if report.failed_by_kind == {"model": report.rollouts} and _endpoint_failed(outcome.directory):
         return exits.ENDPOINT
     if fail_under is not None and (report.mean is None or report.mean < fail_under):
         mean = "there is none" if report.mean is None else f"it is {report.mean:.4f}"
         say(f"\nThe mean is not the {fail_under:g} that --fail-under asks for: {mean}.")
         return exits.GATE
     return exits.FAILED if report.failed else exits.OK
+
+
+def _endpoint_failed(path: Path) -> bool:
+    """Whether every failure is one of a server: a limit that cut a role short, or a replay's gap, is none."""
+    directory = RunDirectory(path)
+    errors = (trace.error for trace in directory.traces(latest(directory.rows())))
+    return all(error is not None and (error.status is not None or error.retryable) for error in errors)
 
 
 def report_of(directory: RunDirectory, layer: str | None = None) -> Report:
