@@ -71,6 +71,7 @@ def environment(count: int) -> SingleTurnEnv[Task]:
 def left_behind() -> dict[str, list[str]]:
     """What a run could leave: processes below this one, containers, mounts, control groups, temporary files."""
     below = [pid for pid in _pids() if _is_below(pid, os.getpid())]
+    # The event loop's own threads, of which there are at most a few, end with the loop.
     return {
         "processes": [str(pid) for pid in sorted(below)],
         "containers": containers(os.getpid()),
@@ -79,7 +80,7 @@ def left_behind() -> dict[str, list[str]]:
         "temporary": sorted(os.listdir(tempfile.gettempdir())),
         "records": [record.backend for kind in ("slot", "docker") for record in _records(kind)],
         "descriptors": [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if _is_open(fd)],
-        "threads": [thread.name for thread in threading.enumerate()],
+        "threads": [thread.name for thread in threading.enumerate() if not thread.name.startswith("asyncio_")],
     }
 
 

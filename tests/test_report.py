@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from material import rows as material_rows
 
 from envkit.report import Report, RolloutRow, latest
-from envkit.verify.code.verdict import NO_PROGRAM
 
 binary = st.sampled_from([0.0, 1.0])
 anything = st.one_of(st.none(), st.floats(-5, 5), binary)
@@ -114,7 +113,9 @@ def test_a_judge_that_is_down_costs_the_headline() -> None:
     assert str(report(*unjudged).refused).startswith("no rollout was scored: a judge failed; ask it again")
 
 
-@pytest.mark.parametrize("reason", ["empty", "no_box", "unclosed_think", "no_hashes", "no_code", NO_PROGRAM.reason])
+@pytest.mark.parametrize(
+    "reason", ["empty", "no_box", "unclosed_think", "no_hashes", "no_code", "no program in the reply"]
+)
 def test_every_verifiers_word_for_a_reply_without_an_answer_is_counted(reason: str) -> None:
     assert report(row("a", reward=0.0, reason=reason), row("b", reason="different")).no_answer == 1
 
