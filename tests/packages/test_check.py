@@ -147,7 +147,7 @@ async def test_a_sound_environment_passes_every_gate(tmp_path: Path) -> None:
             "4 score otherwise when read back from JSON: w0 (1.0 then ",
         ),
         (
-            code("float(rollout.reply == rollout.task.answer) + (hash('a') % 97) / 1e4"),
+            code("float(rollout.reply == rollout.task.answer) + (hash('a') % 99991) / 1e7"),
             "two processes agree",
             "score otherwise in a second one: w0",
         ),

@@ -83,6 +83,13 @@ poll.register(0)
             result = await run(source, stdin=b"x" * length)
             assert result.stdout == b"%d\n" % length, result.stderr
 
+    async def test_stdin_and_stdout_can_be_opened_by_name(self, box: Sandbox) -> None:
+        result = await box.exec(["sh", "-c", "cat /dev/stdin; cat /dev/fd/0; cat /proc/self/fd/0"], stdin=b"said")
+        assert result.stdout == b"said", result.stderr
+        source = "print(open('/dev/stdin').read()); open('/dev/stdout', 'w').write('done')"
+        result = await box.exec(script(source), stdin=b"said")
+        assert result.stdout in (b"donesaid\n", b"said\ndone"), result.stderr
+
     async def test_a_program_that_leaves_its_stdin_unread(self, box: Sandbox) -> None:
         assert (await box.exec(["true"], stdin=b"x" * 4 * MiB)).ok
 

@@ -22,7 +22,7 @@ from envkit.sandbox.base import (
     relative_to_workdir,
 )
 from envkit.sandbox.slot.cgroups import Cgroups
-from envkit.sandbox.slot.run import READ_BYTES, Order, SlotRun
+from envkit.sandbox.slot.run import READ_BYTES, Order, SlotRun, open_pipe
 from envkit.sandbox.slot.slot import Slot, SlotLost
 from envkit.sandbox.ways import Ways
 
@@ -214,8 +214,8 @@ class SlotProcess(Process):
     def __init__(self, running: SlotRun, output: int) -> None:
         self._running, self._output = running, output
         self._loop = asyncio.get_running_loop()
-        stdin, self._stdin = os.pipe()
-        self._stdout, stdout = os.pipe()
+        stdin, self._stdin = open_pipe()
+        self._stdout, stdout = open_pipe()
         os.set_blocking(self._stdin, False)
         os.set_blocking(self._stdout, False)
         self._unread = bytearray()

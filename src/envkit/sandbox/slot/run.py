@@ -58,12 +58,19 @@ class Order:
     """Whether it runs in a cgroup; our own file transfers need none."""
 
 
+def open_pipe() -> tuple[int, int]:
+    """A pipe that a program may also open by name, as /dev/stdin: it is another user than the one who made it."""
+    reading, writing = os.pipe()
+    os.fchmod(reading, 0o666)
+    return reading, writing
+
+
 class Stream:
     """One of a program's outputs, read as it comes, up to a cap."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, cap: int, too_much: Callable[[], None]) -> None:
         self._loop, self._cap, self._too_much = loop, cap, too_much
-        self._fd, self.theirs = os.pipe()
+        self._fd, self.theirs = open_pipe()
         os.set_blocking(self._fd, False)
         self._kept = bytearray()
         self.truncated = False
@@ -106,7 +113,7 @@ class Feed:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, content: bytes) -> None:
         self._loop, self._left = loop, memoryview(content)
-        self.theirs, self._fd = os.pipe()
+        self.theirs, self._fd = open_pipe()
         os.set_blocking(self._fd, False)
         self._write()
         if self._fd >= 0:  # there is more than a pipe holds
