@@ -126,7 +126,8 @@ async def test_the_oracle_is_paid_and_silence_is_not() -> None:
 
 async def test_it_may_be_cut_at_every_turn() -> None:
     env = find("puzzles").load(family="maze", n=1)
-    await cut_everywhere(env, list(env.tasks), Oracle(env))
+    [traces] = (await cut_everywhere(env, list(env.tasks), Oracle(env))).values()
+    assert traces[-1].reward == 1.0
 
 
 async def test_the_last_answer_counts_and_a_huge_one_is_wrong() -> None:
