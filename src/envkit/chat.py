@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from envkit.clients.base import Client, Completion, Request
 from envkit.errors import AnswerTooLong, ContextOverflow, EnvError, EnvkitError, ModelError, Truncated, TruncationReason
 from envkit.events import CallEnded, LoopHeld, ToolEnded
-from envkit.limits import Deadline
+from envkit.limits import Deadline, Limits
 from envkit.tools import Done, Outcome, Tool, use
 from envkit.types import Content, Message, ToolCall
 
 if TYPE_CHECKING:
-    from envkit.rollout import Rollout
+    from envkit.rollout import Rollout, Spent
     from envkit.trace import Turn
 
 T = TypeVar("T")
@@ -76,11 +76,15 @@ class Chat:
         calls are allowed; calls under way count, so that parallel ones cannot pass the limit together.
         """
         rollout = self.rollout
-        self._stay_within_limits()
-        request = self._request(messages, tools, sampling)
+        spent = rollout.spent(self.agent)
+        self._stay_within(rollout.limits, spent)
+        request = self._request(messages, tools, sampling, call=spent.begun)
         started = time.perf_counter()
-        with rollout.asking(self.agent):
+        spent.asking += 1
+        try:
             completion = await self._complete(request)
+        finally:
+            spent.asking -= 1
         turn = rollout.record(self, request, completion, seconds=time.perf_counter() - started)
         rollout.emit(CallEnded(rollout.trace, self.agent, turn))
         return turn
@@ -122,9 +126,10 @@ class Chat:
         raise ModelError(f"role {self.role!r} (agent {self.agent!r}) was cut short: {reason}") from cause
 
     def _request(
-        self, messages: Sequence[Message], tools: Sequence[dict[str, Any]], sampling: Mapping[str, Any]
+        self, messages: Sequence[Message], tools: Sequence[dict[str, Any]], sampling: Mapping[str, Any], *, call: int
     ) -> Request:
-        rollout, services = self.rollout, self.rollout.services
+        rollout = self.rollout
+        services = rollout.services
         if self.role == "policy":
             sampling = {**rollout.env.sampling, **sampling, **services.sampling}
         if services.seed is not None:
@@ -137,7 +142,7 @@ class Chat:
             task=rollout.task,
             sample=rollout.trace.sample,
             agent=self.agent,
-            call=rollout.begun(self.agent),
+            call=call,
             deadline=self.deadline or rollout.deadline,
         )
 
@@ -152,12 +157,10 @@ class Chat:
                 raise AnswerTooLong(error.advice, status=error.status) from error
             self.cut_short("context", error)
 
-    def _stay_within_limits(self) -> None:
-        limits = self.rollout.limits
-        _, tokens = self.rollout.spent(self.agent)
-        if limits.max_turns is not None and self.rollout.begun(self.agent) >= limits.max_turns:
+    def _stay_within(self, limits: Limits, spent: Spent) -> None:
+        if limits.max_turns is not None and spent.begun >= limits.max_turns:
             self.cut_short("max_turns")
-        if limits.max_total_tokens is not None and tokens >= limits.max_total_tokens:
+        if limits.max_total_tokens is not None and spent.tokens >= limits.max_total_tokens:
             self.cut_short("max_total_tokens")
 
     async def _use(self, call: ToolCall, tools: Sequence[Tool]) -> Outcome:

@@ -75,6 +75,8 @@ class Environment(ABC, Generic[TaskT]):
         self.sampling: Mapping[str, Any] = sampling or {}
         self.limits = limits or Limits()
         self.sandbox = sandbox
+        self.is_ready = False
+        """Whether `startup` has run."""
         self._starting: asyncio.Task[None] | None = None
 
     @property
@@ -108,12 +110,6 @@ class Environment(ABC, Generic[TaskT]):
     async def close(self) -> None:
         """Free what `startup` made; called once after the last rollout."""
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether `startup` has run."""
-        starting = self._starting
-        return starting is not None and starting.done() and not starting.cancelled() and starting.exception() is None
-
     async def ready(self) -> None:
         """Wait until `startup` has run; the first caller begins it, later ones get the same result or exception."""
         if self._starting is None or self._starting.cancelled():
@@ -125,12 +121,13 @@ class Environment(ABC, Generic[TaskT]):
             await self.startup()
         except SystemExit as error:  # which would end the event loop, out of a task of its own
             raise EnvError(f"SystemExit: {error}") from error
+        self.is_ready = True
 
     async def end(self) -> None:
         """`close`, if `startup` has run; afterwards the environment may be used again."""
         if self.is_ready:
             await self.close()
-        self._starting = None
+        self.is_ready, self._starting = False, None
 
 
 class SingleTurnEnv(Environment[TaskT]):

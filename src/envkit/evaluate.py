@@ -227,6 +227,7 @@ def _next(tasks: Iterator[Task], progress: Progress) -> Task | None:
 
 
 async def _group(services: Services, task: Task, samples: list[int], k: int, progress: Progress) -> None:
+    progress.expect(task)
     traces = await run_group(
         progress.env,
         task,

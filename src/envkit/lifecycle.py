@@ -141,8 +141,10 @@ async def score_group(env: Environment[Any], traces: Sequence[Trace], limits: Li
     A member neither failed nor has an undecided reward of its own. `limits` are the run's, where they are not the
     environment's.
     """
+    if not env.group_rewards:
+        return
     members = [trace for trace in traces if is_member(env, trace)]
-    if not env.group_rewards or len(members) < 2:
+    if len(members) < 2:
         return
     try:
         async with phase(None, "score", (limits or env.limits).score):

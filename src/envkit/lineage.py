@@ -34,6 +34,8 @@ class Lineage:
 
     def by_messages(self, prompt: Sequence[Message]) -> tuple[int | None, int]:
         """The turn that the prompt continues and how many of its messages that covers; (None, 0) for none."""
+        if self._newest is None and not self._children:  # nothing was said yet
+            return None, 0
         self._grow()
         best: tuple[int | None, int] = (None, 0)
         said, node = self._last

@@ -87,6 +87,11 @@ class Progress:
         self._watch_budget()
         self._watch_meter(trace)
 
+    def expect(self, task: Task) -> None:
+        """Rollouts of this task begin."""
+        if self.directory is not None:
+            self.directory.expect(task)
+
     def earlier(self, task: Task, samples: list[int], k: int) -> list[Trace]:
         """The members of this task's group that are not run again, for its group rewards."""
         if self.directory is None or not self.env.group_rewards:
@@ -137,7 +142,7 @@ class Progress:
 
     def _watch_meter(self, trace: Trace) -> None:
         """A budget of what nobody counts would never be spent: the first such answer stops the run."""
-        if self.budget == Budget():
+        if self.budget.cost is None and self.budget.tokens is None:
             return
         answered = [turn for turn in (*trace.turns, *trace.judging) if turn.model is not None]
         if self.budget.tokens is not None and any(turn.usage is None for turn in answered):

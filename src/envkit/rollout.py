@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from random import Random
@@ -65,6 +64,21 @@ def _hashed(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
 
+@dataclass(slots=True)
+class Spent:
+    """What one agent has used so far, over all its chats."""
+
+    turns: int = 0
+    tokens: int = 0
+    asking: int = 0
+    """Its calls under way."""
+
+    @property
+    def begun(self) -> int:
+        """Its calls so far, with those under way."""
+        return self.turns + self.asking
+
+
 class Rollout(Generic[TaskT]):
     """One attempt at `task`.
 
@@ -87,8 +101,7 @@ class Rollout(Generic[TaskT]):
         self.endings: list[Callable[[], Any]] = []
         self.turns = trace.turns
         self._lineages: dict[str, Lineage] = {}
-        self._spent: dict[str, tuple[int, int]] = {}
-        self._asking: Counter[str] = Counter()
+        self._spent: dict[str, Spent] = {}
         self.chat = self.open(POLICY)
         self.chat.messages += self._opening()
 
@@ -183,36 +196,26 @@ class Rollout(Generic[TaskT]):
             calls=known.calls + 1, errors=known.errors + (error is not None), seconds=known.seconds + seconds
         )
 
-    def spent(self, agent: str) -> tuple[int, int]:
-        """(turns, tokens) of this agent so far, over all its chats."""
-        return self._spent.get(agent, (0, 0))
-
-    def begun(self, agent: str) -> int:
-        """Calls of this agent so far, with those under way."""
-        return self.spent(agent)[0] + self._asking[agent]
+    def spent(self, agent: str) -> Spent:
+        """What this agent has used so far."""
+        if (spent := self._spent.get(agent)) is None:
+            spent = self._spent[agent] = Spent()
+        return spent
 
     def next_seed(self, agent: str) -> int:
         """The seed that this agent's next call sends: the rollout's own for the policy's first, then one for each call.
 
         One for all would make a judge that is asked anew, or a forked chat, say the same again.
         """
-        call = self.begun(agent)
+        call = self.spent(agent).begun
         if agent == POLICY and call == 0:
             return self.seed
         return _hashed(f"{self.seed}:{agent}:{call}")
 
-    @contextmanager
-    def asking(self, agent: str) -> Generator[None]:
-        """A call of this agent is under way inside."""
-        self._asking[agent] += 1
-        try:
-            yield
-        finally:
-            self._asking[agent] -= 1
-
     def record(self, chat: Chat, request: Request, completion: Completion, *, seconds: float) -> Turn:
         """Put one call on the trace, as what is new in it beyond the turn that it continues."""
-        lineage = self._lineages.setdefault(chat.agent, Lineage())
+        if (lineage := self._lineages.get(chat.agent)) is None:
+            lineage = self._lineages[chat.agent] = Lineage()
         prompt = list(request.messages)
         parent, covered = lineage.by_messages(prompt)
         kept: int | None = None
@@ -242,9 +245,10 @@ class Rollout(Generic[TaskT]):
         lineage.add_messages(index, [*prompt, turn.reply])
         if completion.prompt_ids is not None and completion.completion_ids is not None:
             lineage.add_tokens(index, completion.prompt_ids, completion.completion_ids)
-        turns, used = self.spent(chat.agent)
-        usage = turn.usage
-        self._spent[chat.agent] = (turns + 1, used + (usage.prompt_tokens + usage.completion_tokens if usage else 0))
+        spent = self.spent(chat.agent)
+        spent.turns += 1
+        if (usage := completion.usage) is not None:
+            spent.tokens += usage.prompt_tokens + usage.completion_tokens
         return turn
 
     def _lent(self) -> RolloutBoxes:

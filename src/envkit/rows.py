@@ -64,8 +64,9 @@ class FileRows:
         return str(self._path)
 
     def __iter__(self) -> Iterator[Row]:
+        path = str(self)
         for number, columns in self._read(self._path):
-            yield Row(columns, f"{self._path}:{number}")
+            yield Row(columns, f"{path}:{number}")
 
 
 class HubRows:
@@ -205,18 +206,18 @@ def _jsonl(path: Path) -> Numbered:
         with path.open("rb") as raw, gzip.open(raw) if path.suffix.lower() == ".gz" else raw as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
-                    yield number, _object(line, f"{path}:{number}")
+                    yield number, _object(line, path, number)
     except (OSError, EOFError, zlib.error) as error:
         raise UsageError(f"{path}:{number + 1}: cannot be read ({error})") from error
 
 
-def _object(line: bytes, place: str) -> dict[str, Any]:
+def _object(line: bytes, path: Path, number: int) -> dict[str, Any]:
     try:
         columns = exact.loads(line)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{place}: not JSON ({error})") from error
+        raise UsageError(f"{path}:{number}: not JSON ({error})") from error
     if not isinstance(columns, dict):
-        raise UsageError(f"{place}: a JSON object was due, this is {type(columns).__name__}")
+        raise UsageError(f"{path}:{number}: a JSON object was due, this is {type(columns).__name__}")
     return cast("dict[str, Any]", columns)
 
 

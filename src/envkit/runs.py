@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, fields
 from itertools import chain
@@ -134,7 +134,7 @@ class RunDirectory:
 
     def load_images(self, trace: Trace) -> None:
         """Give the images of this trace and of its task their bytes; UsageError where the run has them no more."""
-        for image in _images(trace):
+        for image in _images([*trace.task.messages(), *_messages(trace)]):
             if image.digest is not None and image.data is None:
                 blob = self._blob(image.digest)
                 try:
@@ -171,6 +171,7 @@ class RunWriter(RunDirectory):
         self._rows: list[bytes] = []
         self._layers: dict[str, _Appender] = {}
         self._stored = set(_lines(path / "tasks.jsonl", lambda line: str(line["hash"])))
+        self._expected: dict[str, Task] = {}
 
     @classmethod
     def create(cls, path: Path, manifest: Manifest) -> Self:
@@ -200,13 +201,17 @@ class RunWriter(RunDirectory):
         except OSError as error:
             raise UsageError(f"The run in {path} cannot be written: {error.strerror}.") from error
 
+    def expect(self, task: Task) -> None:
+        """Rollouts of this task begin: its line is written together with others', before the first of its traces."""
+        if task.hash not in self._stored:
+            self._expected[task.hash] = task
+
     def append(self, trace: Trace) -> RolloutRow:
         """Save a finished trace: its task if it is new, its images, its line, its row. OSError on a full disk."""
         if trace.task_hash not in self._stored:
-            self._save_images(trace.task.messages())
-            self._tasks.append(_task_line(trace.task))
-            self._stored.add(trace.task_hash)
-        self._save_images(_messages(trace))
+            self.expect(trace.task)
+            self._save_tasks()
+        self._save_images(_images(_messages(trace)))
         offset, length = self._rollouts.append(trace.to_json() + b"\n")
         row = RolloutRow.of(trace, offset=offset, length=length)
         self._rows.append(_encoded(row))
@@ -224,7 +229,7 @@ class RunWriter(RunDirectory):
         for trace in traces:
             who = {"task_hash": trace.task_hash, "sample": trace.sample, "attempt": trace.attempt}
             said = trace.model_dump(mode="json", include=set(SCORING_FIELDS))
-            self._save_images(_messages(trace))
+            self._save_images(_images(_messages(trace)))
             self._layers[name].append(_encoded(who | said))
 
     def save(self, **changes: Any) -> None:
@@ -243,12 +248,19 @@ class RunWriter(RunDirectory):
             appender.close()
         self._lock.close()
 
+    def _save_tasks(self) -> None:
+        for task in self._expected.values():
+            self._save_images(_images(task.messages()))
+        self._tasks.append(b"".join(map(_task_line, self._expected.values())))
+        self._stored.update(self._expected)
+        self._expected.clear()
+
     def _save_rows(self) -> None:
         self._index.append(b"".join(self._rows))
         self._rows.clear()
 
-    def _save_images(self, messages: Iterable[Message]) -> None:
-        for image in (image for message in messages for image in message.images):
+    def _save_images(self, images: Iterable[Image]) -> None:
+        for image in images:
             if image.data is not None and image.digest is not None:
                 blob = self._blob(image.digest)
                 if not blob.exists():
@@ -270,16 +282,17 @@ def _task_line(task: Task) -> bytes:
     return b'{"hash":"%s","task":%s}\n' % (task.hash.encode(), fields)
 
 
-def _messages(trace: Trace) -> Iterator[Message]:
+def _messages(trace: Trace) -> list[Message]:
     """Each message of the episode and of its judging."""
-    for turn in chain(trace.turns, trace.judging):
-        yield from turn.prompt
-        yield turn.reply
+    messages: list[Message] = []
+    for turn in (*trace.turns, *trace.judging):
+        messages += turn.prompt
+        messages.append(turn.reply)
+    return messages
 
 
-def _images(trace: Trace) -> Iterator[Image]:
-    for message in chain(trace.task.messages(), _messages(trace)):
-        yield from message.images
+def _images(messages: Sequence[Message]) -> list[Image]:
+    return [image for message in messages if not isinstance(message.content, str) for image in message.images]
 
 
 class _Appender:

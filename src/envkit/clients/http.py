@@ -153,7 +153,7 @@ class HTTPClient(Client):
 
     def _open_session(self) -> aiohttp.ClientSession:
         loop = asyncio.get_running_loop()
-        if self._session is None or self._session.closed or self._loop is not loop:
+        if self._session is None or self._loop is not loop:
             headers = {"Content-Type": "application/json"}
             self._secret = self.endpoint.secret
             if self._secret is not None:

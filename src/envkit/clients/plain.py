@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from time import monotonic
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -70,7 +71,7 @@ class PlainHTTP:
             connection.close()
             raise
         if connection.reusable:
-            self._idle.append((connection, self._loop.time()))
+            self._idle.append((connection, monotonic()))
         else:
             connection.close()
         return reply
@@ -79,7 +80,7 @@ class PlainHTTP:
         """The connection that was used last, so that the oldest may go."""
         while self._idle:
             connection, since = self._idle.pop()
-            if connection.reusable and self._loop.time() - since < KEPT_FOR:
+            if connection.reusable and monotonic() - since < KEPT_FOR:
                 return connection
             connection.close()
         return None
@@ -90,7 +91,7 @@ class PlainHTTP:
             for address in await self._looked_up():
                 try:
                     _, connection = await self._loop.create_connection(
-                        lambda: _Connection(self._all), address, self._port
+                        lambda: _Connection(self._all, self._loop), address, self._port
                     )
                 except OSError as refused:
                     error = error or refused
@@ -120,26 +121,23 @@ class PlainHTTP:
 class _Connection(asyncio.Protocol):
     """One connection. `exchange` is for one request at a time."""
 
-    __slots__ = ("_answer", "_body", "_ends_with_connection", "_everyone", "_parser", "_retry_after", "_sized",
+    __slots__ = ("_answer", "_body", "_ends_with_connection", "_everyone", "_loop", "_parser", "_retry_after", "_sized",
                  "_transport", "reusable")  # fmt: skip
     _transport: asyncio.Transport
 
-    def __init__(self, everyone: set[_Connection]) -> None:
+    def __init__(self, everyone: set[_Connection], loop: asyncio.AbstractEventLoop) -> None:
         self.reusable = True
+        self._loop = loop
         self._everyone = everyone
         self._parser = httptools.HttpResponseParser(self)
         self._answer: asyncio.Future[Reply] | None = None
         self._ends_with_connection = False
-        self.on_message_begin()
 
-    async def exchange(self, request: bytes) -> Reply:
-        """Send a request, and wait for its whole response."""
-        self._answer = asyncio.get_running_loop().create_future()
+    def exchange(self, request: bytes) -> asyncio.Future[Reply]:
+        """Send a request; its whole response, when that is there."""
+        self._answer = self._loop.create_future()
         self._transport.write(request)
-        try:
-            return await self._answer
-        finally:
-            self._answer = None
+        return self._answer
 
     def close(self) -> None:
         self.reusable = False
@@ -167,7 +165,7 @@ class _Connection(asyncio.Protocol):
             self._fail(exc if isinstance(exc, OSError) else ConnectionResetError("the server hung up"))
 
     def on_message_begin(self) -> None:
-        if self._answer is not None and self._answer.done():
+        if self._answer is None:
             self.reusable = False  # more than was asked for
         self._body: list[bytes] = []
         self._retry_after: str | None = None
@@ -193,8 +191,10 @@ class _Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         self._ends_with_connection = False
         status = self._parser.get_status_code()
-        if status >= 200 and self._answer is not None and not self._answer.done():  # below, the response follows
-            self._answer.set_result(Reply(status, self._retry_after, b"".join(self._body)))
+        if status >= 200:  # below, the response follows
+            answer, self._answer = self._answer, None
+            if answer is not None and not answer.done():
+                answer.set_result(Reply(status, self._retry_after, b"".join(self._body)))
         self._body = []
 
     def _fail(self, error: OSError) -> None:

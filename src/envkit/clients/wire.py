@@ -137,7 +137,7 @@ def shown(text: str, secret: str | None = None) -> str:
 
 def _message(fields: Mapping[str, Any]) -> Message:
     calls = fields.get("tool_calls")
-    field: ReasoningField | None = next((name for name in REASONING_FIELDS if fields.get(name)), None)
+    field = next(filter(fields.get, REASONING_FIELDS), None)
     if not calls and field is None:
         return Message(role="assistant", content=fields.get("content") or "")
     return Message(
@@ -155,7 +155,7 @@ def _call(call: Mapping[str, Any], index: int) -> ToolCall:
 
 
 def _usage(raw: Any) -> Usage | None:
-    if not isinstance(raw, Mapping):
+    if not isinstance(raw, dict):
         return None
     counts = cast("Mapping[str, Any]", raw)
     details: Mapping[str, Any] = counts.get("completion_tokens_details") or {}
