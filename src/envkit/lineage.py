@@ -30,7 +30,7 @@ class Lineage:
         self._turn_at: dict[int, int] = {}
         self._last: tuple[list[Message], int] = ([], 0)
         self._newest: tuple[int, list[Message]] | None = None
-        self._root = _Node(None, b"")
+        self._root: _Node | None = None
 
     def by_messages(self, prompt: Sequence[Message]) -> tuple[int | None, int]:
         """The turn that the prompt continues and how many of its messages that covers; (None, 0) for none."""
@@ -87,8 +87,10 @@ class Lineage:
         All children that fit are followed, not the first: of two turns that continue one, either may be a prefix of
         the other, if the longer one was there first.
         """
+        if self._root is None:
+            self._root = _Node(None, b"")
         best, reached = self._root, 0
-        fitting = [(self._root, 0)]
+        fitting = [(best, 0)]
         while fitting:
             node, length = fitting.pop()
             if length >= reached:

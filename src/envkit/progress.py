@@ -88,7 +88,7 @@ class Progress:
         self._watch_meter(trace)
 
     def expect(self, task: Task) -> None:
-        """Rollouts of this task begin."""
+        """Rollouts of this task are to come."""
         if self.directory is not None:
             self.directory.expect(task)
 

@@ -168,7 +168,7 @@ class RunWriter(RunDirectory):
         self._tasks = _Appender(path / "tasks.jsonl")
         self._rollouts = _Appender(path / "rollouts.jsonl")
         self._index = _Appender(path / "index.jsonl")
-        self._rows: list[bytes] = []
+        self._rows: list[RolloutRow] = []
         self._layers: dict[str, _Appender] = {}
         self._stored = set(_lines(path / "tasks.jsonl", lambda line: str(line["hash"])))
         self._expected: dict[str, Task] = {}
@@ -202,7 +202,7 @@ class RunWriter(RunDirectory):
             raise UsageError(f"The run in {path} cannot be written: {error.strerror}.") from error
 
     def expect(self, task: Task) -> None:
-        """Rollouts of this task begin: its line is written together with others', before the first of its traces."""
+        """Rollouts of this task are to come: its line is written with others', before the first of its traces."""
         if task.hash not in self._stored:
             self._expected[task.hash] = task
 
@@ -214,7 +214,7 @@ class RunWriter(RunDirectory):
         self._save_images(_images(_messages(trace)))
         offset, length = self._rollouts.append(trace.to_json() + b"\n")
         row = RolloutRow.of(trace, offset=offset, length=length)
-        self._rows.append(_encoded(row))
+        self._rows.append(row)
         if len(self._rows) == ROWS_AT_ONCE:
             self._save_rows()
         return row
@@ -250,13 +250,13 @@ class RunWriter(RunDirectory):
 
     def _save_tasks(self) -> None:
         for task in self._expected.values():
-            self._save_images(_images(task.messages()))
+            self._save_images(() if isinstance(task.prompt, str) else _images(task.messages()))
         self._tasks.append(b"".join(map(_task_line, self._expected.values())))
         self._stored.update(self._expected)
         self._expected.clear()
 
     def _save_rows(self) -> None:
-        self._index.append(b"".join(self._rows))
+        self._index.append(b"".join(map(_encoded, self._rows)))
         self._rows.clear()
 
     def _save_images(self, images: Iterable[Image]) -> None:
