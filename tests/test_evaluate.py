@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from envkit import Dataset, Message, ModelError, Rollout, Scripted, SingleTurnEn
 from envkit.cli.running import report_of
 from envkit.clients.base import Client, Completion, Request
 from envkit.errors import EnvError, UsageError
-from envkit.evaluate import Resume
+from envkit.evaluate import AHEAD, AT_ONCE, Resume
 from envkit.events import Event, RolloutEnded
 from envkit.progress import SAME_FAILURES, Budget, Progress
 from envkit.runs import RunDirectory, RunWriter
@@ -86,7 +87,38 @@ async def test_no_more_are_live_than_concurrency_and_tasks_are_drawn_lazily() ->
     await evaluate(SingleTurnEnv(Dataset(endless), rewards=[correct]), client, limit=100, concurrency=4)
     assert client.most == 4
     assert len(drawn) == 100
-    assert max(ahead) <= 5
+    assert max(ahead) <= client.most + AT_ONCE
+
+
+async def test_tasks_that_take_long_to_make_are_made_one_at_a_time() -> None:
+    drawn: list[int] = []
+
+    def slowly() -> Iterator[Task]:
+        for task in tasks(12):
+            time.sleep(2 * AHEAD)
+            drawn.append(1)
+            yield task
+
+    class Watches(Adder):
+        async def complete(self, request: Request) -> Completion:
+            ahead.append(len(drawn) - len(self.calls))
+            return await super().complete(request)
+
+    ahead: list[int] = []
+    await evaluate(SingleTurnEnv(Dataset(slowly), rewards=[correct]), Watches(latency=0.001), concurrency=2)
+    assert len(drawn) == 12
+    assert max(ahead) <= 2
+
+
+async def test_tasks_before_one_that_cannot_be_made_are_run() -> None:
+    def broken() -> Iterator[Task]:
+        yield from tasks(5)
+        raise ValueError("no sixth")
+
+    client = Adder()
+    with pytest.raises(EnvError, match="no sixth"):
+        await evaluate(SingleTurnEnv(Dataset(broken), rewards=[correct]), client, concurrency=1)
+    assert len(client.calls) == 5
 
 
 async def test_failures_are_no_zeros() -> None:

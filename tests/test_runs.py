@@ -49,6 +49,22 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
     assert len((tmp_path / "run" / "tasks.jsonl").read_bytes().splitlines()) == 3
 
 
+def test_tasks_that_are_expected_are_there_before_the_first_trace_of_one(tmp_path: Path) -> None:
+    traces = [made(n) for n in range(3)]
+    with RunWriter.create(tmp_path / "run", Manifest.begin("e", "m")) as run:
+        for trace in traces:
+            run.expect(trace.task)
+        assert run.tasks() == {}
+        run.append(traces[1])
+        assert [task.id for task in run.tasks().values()] == ["t0", "t1", "t2"]
+        for trace in (traces[0], made(3)):
+            run.append(trace)
+    with RunWriter.reopen(tmp_path / "run") as again:
+        again.expect(traces[2].task)
+        again.append(traces[2])
+    assert (tmp_path / "run" / "tasks.jsonl").read_bytes().count(b"\n") == 4
+
+
 def test_a_task_with_integers_beyond_64_bits_is_kept_as_it_is(tmp_path: Path) -> None:
     task = Task(id="big", answer=[2**64, -(10**40)])
     run = RunDirectory(write(tmp_path / "run", Trace.begin(task)))

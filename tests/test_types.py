@@ -92,6 +92,7 @@ def test_the_form_on_the_wire(message: Message, wire: dict[str, Any]) -> None:
         ("reasoning", "two and two"),
         ("reasoning_content", "two and two"),
         ("reasoning_details", [{"type": "reasoning.text", "text": "two ", "signature": "x"}, {"summary": "and two"}]),
+        ("reasoning_details", [None, {"text": "two and two"}, 2]),
     ],
 )
 def test_reasoning_goes_back_in_the_field_and_form_it_came_in(field: Any, reasoning: Any) -> None:

@@ -161,7 +161,8 @@ class Message(Record):
         if isinstance(self.reasoning, str):
             return self.reasoning
         if isinstance(self.reasoning, list):
-            details = cast("list[dict[str, Any]]", self.reasoning)  # pyright: ignore[reportUnknownMemberType]
+            parts = cast("list[Any]", self.reasoning)  # pyright: ignore[reportUnknownMemberType]
+            details = [cast("dict[str, Any]", part) for part in parts if isinstance(part, dict)]
             return "".join(str(part.get("text") or part.get("summary") or "") for part in details)
         return split_thinking(self._whole_text())[0]
 
