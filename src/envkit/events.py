@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from envkit.sandbox.base import Reason
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RolloutStarted:
     """A rollout is live."""
 
     trace: Trace
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CallEnded:
     """A model answered (or failed: `turn` is None and `error` says how)."""
 
@@ -29,7 +29,7 @@ class CallEnded:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ToolEnded:
     """A tool was called; `error` is what went back to the model in place of a result, or what ended the episode."""
 
@@ -39,7 +39,7 @@ class ToolEnded:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SandboxStarted:
     """A rollout got a box, for its episode or for its grading, after so many seconds of waiting and starting."""
 
@@ -48,7 +48,7 @@ class SandboxStarted:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ExecEnded:
     """A program ran to its end in a box, by the box's own clock in so many seconds."""
 
@@ -58,7 +58,7 @@ class ExecEnded:
     reason: Reason
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SandboxClosed:
     """A box is gone, after so many seconds; with an `error` it may not be, and is left to the next sweep."""
 
@@ -68,21 +68,21 @@ class SandboxClosed:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Scored:
     """A rollout's rewards are known."""
 
     trace: Trace
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RolloutEnded:
     """A rollout is finished and, unless it failed, scored."""
 
     trace: Trace
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LoopHeld:
     """A function held the event loop; `envkit.blocking(fn)` would move what takes long to a thread.
 

@@ -38,7 +38,7 @@ class HTTPClient(Client):
         self.name = endpoint.model or ""
         self._session: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._places = Places(endpoint.max_in_flight)
+        self._places = Places(endpoint.max_in_flight) if endpoint.max_in_flight else None
         self._plain: PlainHTTP | None = None
         self._target = f"{endpoint.url}/chat/completions"
         self._secret: str | None = None

@@ -7,7 +7,7 @@ of what a rollout of one call costs; TLS, proxies, redirects and streams are aio
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from time import monotonic
 from typing import cast
@@ -49,12 +49,9 @@ class PlainHTTP:
         self._loop = asyncio.get_running_loop()
         self._addresses: asyncio.Future[list[str]] | None = None
 
-    async def post(self, body: bytes) -> Reply:
+    def post(self, body: bytes) -> Awaitable[Reply]:
         """The response to this body. Cancelled, it drops its connection."""
-        if self._within is None:
-            return await self._exchange(body)
-        async with asyncio.timeout(self._within):
-            return await self._exchange(body)
+        return self._exchange(body) if self._within is None else self._in_time(body, self._within)
 
     async def close(self) -> None:
         """Drop all connections."""
@@ -62,6 +59,10 @@ class PlainHTTP:
             connection.close()
         self._idle.clear()
         await asyncio.sleep(0)  # the loop closes the sockets in its next round
+
+    async def _in_time(self, body: bytes, seconds: float) -> Reply:
+        async with asyncio.timeout(seconds):
+            return await self._exchange(body)
 
     async def _exchange(self, body: bytes) -> Reply:
         connection = self._kept() or await self._connected()

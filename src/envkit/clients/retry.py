@@ -28,20 +28,18 @@ class Retryable(ModelError):
 
 
 class Places:
-    """At most so many tries under way at once, None for any number; a rollout's clock stands still in the queue.
+    """At most so many tries under way at once; a rollout's clock stands still in the queue.
 
     A request that waits to try again holds no place.
     """
 
-    def __init__(self, most: int | None) -> None:
+    def __init__(self, most: int) -> None:
         self._most = most
         self._loop: asyncio.AbstractEventLoop | None = None
         self._free: asyncio.Semaphore
 
     async def take(self, request: Request) -> None:
         """Wait for a place."""
-        if self._most is None:
-            return
         if self._loop is not (loop := asyncio.get_running_loop()):
             self._loop, self._free = loop, asyncio.Semaphore(self._most)
         with nullcontext() if request.deadline is None else request.deadline.paused():
@@ -49,19 +47,19 @@ class Places:
 
     def give(self) -> None:
         """Give a place back."""
-        if self._most is not None:
-            self._free.release()
+        self._free.release()
 
 
 async def with_retries(
-    attempt: Callable[[Request], Awaitable[Completion]], request: Request, *, max_retries: int, places: Places
+    attempt: Callable[[Request], Awaitable[Completion]], request: Request, *, max_retries: int, places: Places | None
 ) -> Completion:
-    """The first try that succeeds; the last failure where none does.
+    """The first try that succeeds; the last failure where none does. Without `places` any number run at once.
 
     The rollout's clock stands still between tries, and where another try follows it gets the time of this one back.
     """
     for retry in range(max_retries + 1):
-        await places.take(request)
+        if places is not None:
+            await places.take(request)
         started = time.monotonic()
         try:
             completion = await attempt(request)
@@ -70,7 +68,8 @@ async def with_retries(
         else:
             return completion if retry == 0 else replace(completion, retries=retry)
         finally:
-            places.give()
+            if places is not None:
+                places.give()
         if request.deadline is not None:
             request.deadline.give_back(time.monotonic() - started)
         if retry == max_retries:

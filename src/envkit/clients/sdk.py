@@ -28,7 +28,7 @@ class SDKClient(Client):
         self.name = model
         self.endpoint = Endpoint(url=str(client.base_url), model=model, **options)
         self._client = client.with_options(max_retries=0, timeout=None)
-        self._places = Places(self.endpoint.max_in_flight)
+        self._places = Places(self.endpoint.max_in_flight) if self.endpoint.max_in_flight else None
 
     def about(self) -> dict[str, Any]:
         endpoint = self.endpoint.model_dump(include={"url", "sampling", "extra_body", "stream"})
