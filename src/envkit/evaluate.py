@@ -9,7 +9,7 @@ import platform
 import subprocess
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
@@ -26,6 +26,7 @@ from envkit.errors import EnvError, EnvkitError, UsageError
 from envkit.events import Listener
 from envkit.lifecycle import is_from_outside, run_group
 from envkit.limits import Limits
+from envkit.log import logged
 from envkit.progress import Budget, Progress
 from envkit.report import Report
 from envkit.rollout import POLICY, Services
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
 Model = str | Endpoint | Client
 
 AT_ONCE, AHEAD = 16, 0.002
-"""Tasks that are made in one go, and the seconds that it may take: each by itself, between two rollouts, is three times
-the work, for the processor has by then forgotten how."""
+"""Tasks that are made in one go, and the seconds that it may take: one by itself, between two rollouts, costs three
+times as much, since nothing that it needs is in the processor's caches any more."""
 SELDOM = (50_000, 20, 100)
 """Thresholds of the garbage collector while a run goes on: it then holds a few megabytes more."""
 GRACE = 10.0
@@ -154,7 +155,8 @@ async def evaluate(
         if started is not None:
             started(progress)
         try:
-            with _collecting_less():
+            with _collecting_less(), logged(progress, listener) as listening:
+                services = replace(services, listener=listening)
                 return await _run(services, selection, progress, concurrency, (resume or Resume()).again)
         finally:
             if directory is not None:

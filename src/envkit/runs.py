@@ -7,6 +7,7 @@
     scores/         layers over the traces: group rewards, re-scorings
     results.json    the report; always recomputable
     blobs/          images, named by their digest
+    logs/           what went wrong, a line each, for a person to read
 
 A line is whole when it ends in a newline; a torn last line is dropped. The index follows the traces, many
 rows at once, and is rebuilt from them where it lags behind. Reading never imports the environment.
