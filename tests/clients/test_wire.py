@@ -122,6 +122,8 @@ def test_each_engines_words_for_a_prompt_too_long(said: str) -> None:
         "33000 tokens: 232 tokens from the input messages and 32768 tokens for the completion.",
         "This model's maximum context length is 4096 tokens. However, you requested 32968 tokens (200 in the messages, "
         "32768 in the completion).",
+        "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 200 `inputs` tokens and "
+        "32768 `max_new_tokens`",
     ],
 )
 def test_more_asked_for_an_answer_than_the_window_holds_is_no_overflow(said: str) -> None:
@@ -131,8 +133,14 @@ def test_more_asked_for_an_answer_than_the_window_holds_is_no_overflow(said: str
     assert "--max-tokens" in str(error)
 
 
-def test_more_asked_for_an_answer_than_the_model_writes_is_no_overflow() -> None:
-    said = "max_tokens is too large: 32768. This model supports at most 4096 completion tokens."
+@pytest.mark.parametrize(
+    "said",
+    [
+        "max_tokens is too large: 32768. This model supports at most 4096 completion tokens.",
+        "Input validation error: `max_new_tokens` must be <= 192. Given: 250.",
+    ],
+)
+def test_more_asked_for_an_answer_than_the_model_writes_is_no_overflow(said: str) -> None:
     error = refusal(400, orjson.dumps({"error": {"message": said}}).decode(), ENDPOINT)
     assert type(error) is AnswerTooLong
     assert str(error) == f"http://h/v1: {said} Ask for fewer with --max-tokens."
@@ -151,6 +159,10 @@ def test_what_would_fit_with_less_room_for_the_answer() -> None:
     bounded = overflow(f"{window} 1000 output tokens and your prompt contains at least 3097 input tokens.")
     assert (bounded.would_fit(at_most=4095), bounded.would_fit(at_most=4096)) == (True, False)
     assert not overflow("prompt is too long: 215000 tokens > 200000 maximum").would_fit(at_most=1)
+    given = "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 2048. Given:"
+    assert overflow(f"{given} 1244 `inputs` tokens and 1000 `max_new_tokens`").would_fit(at_most=9999)
+    assert not overflow(f"{given} 3474 `inputs` tokens and 60 `max_new_tokens`").would_fit(at_most=9999)
+    assert not overflow("Input validation error: `inputs` must have less than 1024 tokens. Given: 1168").would_fit(1)
 
 
 def test_another_400_is_no_overflow_and_says_the_servers_own_sentence() -> None:

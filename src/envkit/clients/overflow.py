@@ -23,20 +23,26 @@ OVERFLOW = (
     "model's context length",
     "input is too long",
     "prompt is too long",
+    "`inputs` tokens + `max_new_tokens` must be",
+    "`inputs` must have less than",
 )
-"""How OpenAI, vLLM, llama.cpp, SGLang and gateways say that a request does not fit, in lower case."""
+"""How OpenAI, vLLM, llama.cpp, SGLang, TGI and gateways say that a request does not fit, in lower case."""
 
-_WINDOW = re.compile(r"(?:context length|context window|model length) (?:is|of) (?:only )?(\d+)")
+_WINDOW = re.compile(
+    r"(?:context length|context window|model length) (?:is|of) (?:only )?(\d+)|`max_new_tokens` must be <= (\d+)"
+)
 _ASKED = re.compile(
     r"tokens\W{1,3}is too large: (\d+)|requested (\d+) output tokens|(\d+) (?:tokens )?(?:in|for) the completion"
+    r"|(\d+) `max_new_tokens`"
 )
 _PROMPT = re.compile(
     r"(?<!at least )(?<!bound for )\b(\d+) input tokens|(\d+) in (?:the messages|your prompt)|(\d+) tokens from the"
+    r"|(\d+) `inputs` tokens"
 )
 """But not the lower bound of a vLLM that stops counting where it knows enough, nor its limit for the prompt."""
 _SUM = re.compile(r"(\d+) \+ (\d+) > (\d+)")
 """Anthropic's prompt, answer and window."""
-_TOO_LARGE = re.compile(r"max_(?:completion_)?tokens\W.{0,40}(?:is too large|cannot be greater than)")
+_TOO_LARGE = re.compile(r"max_(?:completion_|new_)?tokens\W.{0,40}(?:is too large|cannot be greater than|must be <=)")
 _COMMA = re.compile(r"(?<=\d),(?=\d{3})")
 
 
