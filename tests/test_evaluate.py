@@ -110,6 +110,24 @@ async def test_tasks_that_take_long_to_make_are_made_one_at_a_time() -> None:
     assert max(ahead) <= 2
 
 
+async def test_what_a_dataset_says_of_itself_once_it_is_read_is_recorded_and_no_change_at_a_resume(
+    tmp_path: Path,
+) -> None:
+    def hub() -> SingleTurnEnv[Task]:
+        about: dict[str, Any] = {"id": "d"}
+
+        def read() -> list[Task]:
+            about["commit"] = "c"
+            return tasks(2)
+
+        return SingleTurnEnv(Dataset(read, about=about), rewards=[correct])
+
+    await evaluate(hub(), Adder(), out=tmp_path / "run", limit=1)
+    assert RunDirectory(tmp_path / "run").manifest.inputs["dataset"] == {"id": "d", "commit": "c"}
+    report = await evaluate(hub(), Adder(), out=tmp_path / "run", resume=Resume())
+    assert report.rollouts == 2
+
+
 async def test_tasks_before_one_that_cannot_be_made_are_run() -> None:
     def broken() -> Iterator[Task]:
         yield from tasks(5)

@@ -143,6 +143,8 @@ async def evaluate(
 
     async with opened(sandbox, env.sandbox) as pool, bound(models, env) as clients:
         services = Services(clients, limits, sampling or {}, seed, tokens, listener, pool.boxes)
+        if out is not None:
+            next(_drawn(env.tasks), None)  # what is recorded of a dataset of the hub is known once it is read
         inputs = _inputs(env, services, selection, provenance or {}, pool)
         manifest = Manifest.begin(
             env.name or type(env).__name__, clients[POLICY].name,
