@@ -9,7 +9,7 @@ import base64
 import os
 import sys
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
@@ -167,6 +167,9 @@ class Timing(Record):
     score: float = 0.0
 
 
+_no_turns = cast("Callable[[], list[Turn]]", list)  # `list[Turn]`, called, takes five times as long
+
+
 class Trace(BaseModel):
     """The record of one rollout.
 
@@ -195,9 +198,9 @@ class Trace(BaseModel):
     metrics: dict[str, float | None] = Field(default_factory=dict)
     scores: dict[str, Score] = Field(default_factory=dict)
     info: dict[str, Any] = Field(default_factory=dict)
-    turns: list[Turn] = Field(default_factory=list[Turn])
-    judging: list[Turn] = Field(default_factory=list[Turn])
-    tools: dict[str, ToolUse] = Field(default_factory=dict[str, ToolUse])
+    turns: list[Turn] = Field(default_factory=_no_turns)
+    judging: list[Turn] = Field(default_factory=_no_turns)
+    tools: dict[str, ToolUse] = Field(default_factory=dict)
     changes: tuple[str, ...] = ()
     """Inputs that had changed, and were accepted, when a resume ran this rollout."""
     timing: Timing = Timing()
