@@ -58,7 +58,7 @@ class ModelCustomer(Customer):
     def _stay_within_limits(self) -> None:
         """The customer speaks first and has no more turns than the desk, whose episode ends where they have none."""
         rollout = self._chat.rollout
-        turns, _ = rollout.spent(self._chat.agent)
+        turns = rollout.spent(self._chat.agent).turns
         if rollout.limits.max_turns is not None and turns >= rollout.limits.max_turns:
             rollout.chat.cut_short("max_turns")
 
