@@ -40,6 +40,12 @@ class Log:
 
     def hear(self, event: Event) -> None:
         """Note what went wrong, and pass everything on."""
+        if isinstance(event, RolloutEnded | LoopHeld | SandboxClosed):
+            self._note(event)
+        if self._listener is not None:
+            self._listener(event)
+
+    def _note(self, event: Event) -> None:
         match event:
             case RolloutEnded(trace) if trace.error is not None:
                 error = trace.error
@@ -50,8 +56,6 @@ class Log:
                 self.say(f"{_name(trace)}: {error}")
             case _:
                 pass
-        if self._listener is not None:
-            self._listener(event)
 
     def say(self, text: str) -> None:
         """Write a line."""

@@ -270,7 +270,7 @@ class Trace(BaseModel):
     def to_json(self) -> bytes:
         """One line of `rollouts.jsonl`, without its newline: fields that have their default are left out."""
         try:
-            return self.model_dump_json(exclude_defaults=True, by_alias=True).encode()
+            return self.__pydantic_serializer__.to_json(self, exclude_defaults=True, by_alias=True)
         except PydanticSerializationError:  # half of a surrogate pair
             return exact.dumps(self.model_dump(mode="json", exclude_defaults=True, by_alias=True))
 
