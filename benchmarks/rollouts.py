@@ -21,7 +21,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 from statistics import median
@@ -54,13 +54,17 @@ class Sizes:
     compared: tuple[int, int] = (500, 1500)
     crowded: tuple[int, int] = (2000, 6000)
     fresh: tuple[int, int] = (100, 500)
+    unscored: tuple[int, int] = (1000, 5000)
+    """Far apart, for start-up varies by as much as a hundred of these rollouts take."""
     repeats: int = 5
     peer_repeats: int = 2
     crowd_repeats: int = 3
 
     @classmethod
     def quick(cls) -> Sizes:
-        return cls(compared=(100, 500), crowded=(2000, 4000), repeats=2, peer_repeats=1, crowd_repeats=1)
+        return cls(
+            compared=(100, 500), crowded=(2000, 4000), unscored=(500, 2000), repeats=2, peer_repeats=1, crowd_repeats=1
+        )
 
 
 @dataclass
@@ -174,7 +178,7 @@ def compared(bench: Bench, sizes: Sizes, peers: bool) -> Iterator[Figure]:
     yield Figure("every reply wrong, none repeats", "CPU s / 1,000", wrong, at_most=1.0)
     fresh = bench.marginal({"envkit": sizes.repeats}, sizes.fresh)
     yield Figure("right replies, no task twice", "CPU s / 1,000", fresh, at_most=1.0)
-    plain = bench.marginal({"envkit-unscored": sizes.repeats, "floor-unscored": sizes.repeats}, sizes.compared)
+    plain = bench.marginal({"envkit-unscored": sizes.repeats, "floor-unscored": sizes.repeats}, sizes.unscored)
     yield Figure("scoring off", "CPU s / 1,000", _plain(plain), at_most=0.3)
 
 
@@ -298,7 +302,7 @@ def main() -> None:
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="envkit-bench-") as scratch, served("server.py", source) as port:
         rows = Path(scratch) / "math500.jsonl"
-        repeated(source, rows, max(*sizes.compared, *sizes.crowded))
+        repeated(source, rows, max(*sizes.compared, *sizes.crowded, *sizes.unscored))
         bench = Bench(rows, Path(scratch), port)
         for figure in chain(start_up(), compared(bench, sizes, not options.skip_peers), crowded(bench, sizes)):
             say(f"{figure.name}: {', '.join(f'{who} {_shown(value)}' for who, value in figure.values.items())}")
