@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 Model = str | Endpoint | Client
 
-AT_ONCE, AHEAD = 16, 0.002
+AT_ONCE, AHEAD = 64, 0.002
 """Tasks that are made in one go, and the seconds that it may take: one by itself, between two rollouts, costs three
 times as much, since nothing that it needs is in the processor's caches any more."""
 SELDOM = (50_000, 20, 100)

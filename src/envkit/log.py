@@ -14,6 +14,7 @@ from envkit.trace import Trace
 
 WIDTH = 500
 """Characters of a line."""
+_TOLD = (RolloutEnded, LoopHeld, SandboxClosed)
 
 
 @contextmanager
@@ -40,7 +41,7 @@ class Log:
 
     def hear(self, event: Event) -> None:
         """Note what went wrong, and pass everything on."""
-        if isinstance(event, RolloutEnded | LoopHeld | SandboxClosed):
+        if isinstance(event, _TOLD):
             self._note(event)
         if self._listener is not None:
             self._listener(event)
