@@ -41,7 +41,7 @@ async def test_it_tells_what_failed_and_what_held_the_loop_and_the_listener_hear
     assert first.endswith("begins, with 0 rollouts finished before")
     assert last == "ends (finished), with 2 rollouts finished"
     for task in "ab":
-        assert any(re.fullmatch(rf"{task} #0: slow held the event loop for 0\.\d\d s", line) for line in between)
+        assert any(re.fullmatch(rf"{task} #0: slow held the event loop for \d+\.\d\d s", line) for line in between)
         assert f"{task} #0 failed (env, score: broken): ValueError: no such thing" in between
     assert [type(event) for event in heard].count(RolloutStarted) == 2
 
