@@ -60,6 +60,19 @@ class Adder(Client):
         )
 
 
+class Watches(Adder):
+    """Keeps how many tasks were drawn beyond the calls, at each call."""
+
+    def __init__(self, drawn: list[int]) -> None:
+        super().__init__(latency=0.001)
+        self.drawn = drawn
+        self.ahead: list[int] = []
+
+    async def complete(self, request: Request) -> Completion:
+        self.ahead.append(len(self.drawn) - len(self.calls))
+        return await super().complete(request)
+
+
 async def test_a_whole_run(tmp_path: Path) -> None:
     report = await evaluate(env(), Adder(), k=3, out=tmp_path / "run")
     assert (report.mean, report.n_tasks, report.k, report.scored, report.failed) == (1.0, 10, 3, 30, 0)
@@ -77,17 +90,11 @@ async def test_no_more_are_live_than_concurrency_and_tasks_are_drawn_lazily() ->
             drawn.append(1)
             yield task
 
-    class Stops(Adder):
-        async def complete(self, request: Request) -> Completion:
-            ahead.append(len(drawn) - len(self.calls))
-            return await super().complete(request)
-
-    ahead: list[int] = []
-    client = Stops(latency=0.001)
+    client = Watches(drawn)
     await evaluate(SingleTurnEnv(Dataset(endless), rewards=[correct]), client, limit=100, concurrency=4)
     assert client.most == 4
     assert len(drawn) == 100
-    assert max(ahead) <= client.most + AT_ONCE
+    assert max(client.ahead) <= client.most + AT_ONCE
 
 
 async def test_tasks_that_take_long_to_make_are_made_one_at_a_time() -> None:
@@ -99,15 +106,10 @@ async def test_tasks_that_take_long_to_make_are_made_one_at_a_time() -> None:
             drawn.append(1)
             yield task
 
-    class Watches(Adder):
-        async def complete(self, request: Request) -> Completion:
-            ahead.append(len(drawn) - len(self.calls))
-            return await super().complete(request)
-
-    ahead: list[int] = []
-    await evaluate(SingleTurnEnv(Dataset(slowly), rewards=[correct]), Watches(latency=0.001), concurrency=2)
+    client = Watches(drawn)
+    await evaluate(SingleTurnEnv(Dataset(slowly), rewards=[correct]), client, concurrency=2)
     assert len(drawn) == 12
-    assert max(ahead) <= 2
+    assert max(client.ahead) <= 2
 
 
 async def test_what_a_dataset_says_of_itself_once_it_is_read_is_recorded_and_no_change_at_a_resume(
@@ -126,6 +128,14 @@ async def test_what_a_dataset_says_of_itself_once_it_is_read_is_recorded_and_no_
     assert RunDirectory(tmp_path / "run").manifest.inputs["dataset"] == {"id": "d", "commit": "c"}
     report = await evaluate(hub(), Adder(), out=tmp_path / "run", resume=Resume())
     assert report.rollouts == 2
+
+
+async def test_a_task_that_is_no_json_is_named_and_those_before_it_are_run() -> None:
+    odd = [*tasks(2), Task(id="odd", prompt="?", answer=object())]
+    client = Adder()
+    with pytest.raises(EnvError, match="task 'odd' has a field that is no JSON"):
+        await evaluate(SingleTurnEnv(odd, rewards=[correct]), client, concurrency=1)
+    assert len(client.calls) == 2
 
 
 async def test_tasks_before_one_that_cannot_be_made_are_run() -> None:

@@ -10,7 +10,9 @@ from typing import Any, Self
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import PydanticSerializationError
 
+from envkit.errors import EnvError
 from envkit.sandbox.base import SandboxSpec
 from envkit.types import Message
 
@@ -32,8 +34,14 @@ class Task(BaseModel):
 
     @cached_property
     def hash(self) -> str:
-        """The first 16 hex digits of the SHA-256 of the task's canonical JSON: equal tasks have equal hashes."""
-        fields = self.model_dump(mode="json")
+        """The first 16 hex digits of the SHA-256 of the task's canonical JSON: equal tasks have equal hashes.
+
+        EnvError where a field is no JSON.
+        """
+        try:
+            fields = self.model_dump(mode="json")
+        except PydanticSerializationError as error:
+            raise EnvError(f"task {self.id!r} has a field that is no JSON, so it cannot be kept: {error}") from None
         if self.sandbox is None:
             fields.pop("sandbox", None)  # as before there were any
         try:
